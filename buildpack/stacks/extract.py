@@ -222,7 +222,7 @@ def apply_layer(tree: Tree, blob: BinaryIO, media_type: str) -> None:
         pass
 
 
-def digest_tree(root: Path) -> str:
+def hash_tree(root: Path) -> str:
     """Return a SHA-256 of each file, link and folder below `root`: paths, x bits, contents, targets.
 
     Empty if anything cannot be read or is of another kind. It shows that an unpacked base was changed or damaged before

@@ -174,7 +174,7 @@ def _gather(
 ) -> Stack:
     from buildpack.stacks import host_files
     from buildpack.stacks.host_files import HostFiles
-    from buildpack.stacks.shared_libraries import close, read_libraries
+    from buildpack.stacks.shared_libraries import find_libraries, read_libraries
     from buildpack.stacks.stdlib import ByteCode, build_folders, gather_python
     from buildpack.system.elf import read_elf
 
@@ -193,8 +193,8 @@ def _gather(
         byte_code = compile_library() if known_layers is None else None
         libraries = read_libraries(environ)
         host_files.gather_system(lower, loader=like.interpreter, certificates=certificates, cafile=python.cafile)
-        base = close(lower.programs, host_files.SONAMES, libraries, like=like)
-        own = close(upper.programs, (), libraries, like=like)
+        base = find_libraries(lower.programs, host_files.SONAMES, libraries, like=like)
+        own = find_libraries(upper.programs, (), libraries, like=like)
         folder = host_files.library_folder(base.found.get("libc.so.6"), like.interpreter)
         host_files.gather_libraries(lower, folder, base.found.items())
         above = [(soname, path) for soname, path in own.found.items() if soname not in base.found]

@@ -106,13 +106,13 @@ def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: st
 
     The folder of an earlier build is used again only if it still has its hash.
     """
-    from buildpack.stacks.extract import Tree, apply_layer, digest_tree
+    from buildpack.stacks.extract import Tree, apply_layer, hash_tree
 
     place = store.folder("stacks") / digest.hex
     found = store.lease.use(place)
     if found:
         known = store.recall(_UNPACKED, digest.hex)
-        if known and known == digest_tree(place):
+        if known and known == hash_tree(place):
             return place
     with temporary_folder(store.folder("tmp")) as scratch:
         tree = Tree(scratch, stack)
@@ -121,7 +121,7 @@ def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: st
                 apply_layer(tree, blob, layer.media_type)
         tree.settle(scratch / "root")
         # Remembered before the folder exists. Each build that unpacks this base remembers the same hash.
-        store.remember(_UNPACKED, digest.hex, digest_tree(scratch / "root"))
+        store.remember(_UNPACKED, digest.hex, hash_tree(scratch / "root"))
         with suppress(OSError):
             # Another build's new folder stays: its interpreter may run from it.
             if found and place.stat().st_ino == found.st_ino:

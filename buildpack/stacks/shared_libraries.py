@@ -27,7 +27,7 @@ class Libraries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closure:
+class FoundLibraries:
     """The libraries by soname: `found`, in the loader's order, and `missing`, each with the file that needs it."""
 
     found: Mapping[str, Path]
@@ -59,7 +59,7 @@ def read_libraries(environ: Mapping[str, str]) -> Libraries:
     return Libraries(cached=parse_ldconfig(text), folders=(*multiarch, *_USUAL), first=first)
 
 
-def close(roots: Iterable[Path], sonames: Iterable[str], libraries: Libraries, *, like: Elf) -> Closure:
+def find_libraries(roots: Iterable[Path], sonames: Iterable[str], libraries: Libraries, *, like: Elf) -> FoundLibraries:
     """Find every library that these files and sonames need, directly or not.
 
     `like` is the interpreter: libraries of another architecture do not count, and its loader is not searched for. A
@@ -84,7 +84,7 @@ def close(roots: Iterable[Path], sonames: Iterable[str], libraries: Libraries, *
                 continue
             found[soname] = hit[0]
             waiting.append(hit)
-    return Closure(found=found, missing=missing)
+    return FoundLibraries(found=found, missing=missing)
 
 
 def _own_folders(path: Path, elf: Elf) -> tuple[str, ...]:

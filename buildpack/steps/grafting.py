@@ -20,7 +20,7 @@ from buildpack.dataclass import dataclass, replace
 from buildpack.errors import wheels as errors
 from buildpack.python.files import store_file, stored_path
 from buildpack.python.venv import record_row, render_record
-from buildpack.stacks.shared_libraries import close, read_libraries
+from buildpack.stacks.shared_libraries import find_libraries, read_libraries
 from buildpack.system.elf import Elf, read_elf
 from buildpack.system.processes import ProcessGroup, User
 from buildpack.system.unprivileged import choose_user, give, open_left, workplace
@@ -115,7 +115,7 @@ def is_current(wheel: LockedFile, store: Store) -> bool:
 def _find_copies(
     filename: str, missing: Iterable[str], stack: frozenset[str], *, like: Elf, environ: Mapping[str, str]
 ) -> tuple[_Copy, ...]:
-    found = close((), sorted(missing), read_libraries(environ), like=like).found
+    found = find_libraries((), sorted(missing), read_libraries(environ), like=like).found
     copies = []
     for soname, source in sorted(found.items()):
         if soname in stack:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Platform
-from buildpack.stacks.shared_libraries import Libraries, close, missing_sonames, parse_ldconfig, read_libraries
+from buildpack.stacks.shared_libraries import Libraries, find_libraries, missing_sonames, parse_ldconfig, read_libraries
 from buildpack.stacks.stack import Facts, Stack, StackPython
 from buildpack.system.elf import Elf, read_elf
 from tests.support.elf import make_elf
@@ -54,19 +54,19 @@ def test_the_libraries_of_a_library_are_found_too(tmp_path: Path) -> None:
     program = library(tmp_path / "program", "liba.so", runpath="$ORIGIN/lib")
     a = library(tmp_path / "lib/liba.so", "libb.so", "ld-linux-x86-64.so.2")
     b = library(tmp_path / "cache/libb.so", "liba.so")
-    closure = close([program], (), Libraries(cached={"libb.so": (str(b),)}), like=LIKE)
-    assert closure.found == {"liba.so": a, "libb.so": b}
-    assert closure.missing == {}
+    found = find_libraries([program], (), Libraries(cached={"libb.so": (str(b),)}), like=LIKE)
+    assert found.found == {"liba.so": a, "libb.so": b}
+    assert found.missing == {}
 
 
 def test_a_missing_library_is_listed_with_the_file_that_needs_it(tmp_path: Path) -> None:
     program = library(tmp_path / "program", "libnone.so")
-    assert close([program], (), Libraries(cached={}), like=LIKE).missing == {"libnone.so": program}
+    assert find_libraries([program], (), Libraries(cached={}), like=LIKE).missing == {"libnone.so": program}
 
 
 def test_a_library_that_is_only_wanted_is_not_missing() -> None:
-    closure = close([], ["libnone.so"], Libraries(cached={}), like=LIKE)
-    assert (closure.found, closure.missing) == ({}, {})
+    found = find_libraries([], ["libnone.so"], Libraries(cached={}), like=LIKE)
+    assert (found.found, found.missing) == ({}, {})
 
 
 def test_a_name_that_is_a_path_is_not_looked_up(tmp_path: Path) -> None:
@@ -74,13 +74,13 @@ def test_a_name_that_is_a_path_is_not_looked_up(tmp_path: Path) -> None:
     for soname in (str(planted), "planted/liba.so", f"{tmp_path}/link/../planted/liba.so"):
         program = library(tmp_path / "program", soname, runpath=str(tmp_path))
         libraries = Libraries(cached={soname: (str(planted),)}, first=(str(tmp_path),))
-        closure = close([program], [soname], libraries, like=LIKE)
-        assert (closure.found, closure.missing) == ({}, {soname: program})
+        found = find_libraries([program], [soname], libraries, like=LIKE)
+        assert (found.found, found.missing) == ({}, {soname: program})
 
 
 def test_a_name_that_is_too_long_for_a_file_is_missing(tmp_path: Path) -> None:
     program = library(tmp_path / "program", "a" * 4000, runpath=str(tmp_path))
-    assert close([program], (), Libraries(cached={}), like=LIKE).missing == {"a" * 4000: program}
+    assert find_libraries([program], (), Libraries(cached={}), like=LIKE).missing == {"a" * 4000: program}
 
 
 def test_another_architecture_does_not_count(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_another_architecture_does_not_count(tmp_path: Path) -> None:
     wrong = library(tmp_path / "wrong/liba.so", machine=183)
     right = library(tmp_path / "right/liba.so")
     cached = {"liba.so": (str(wrong), str(right))}
-    assert close([program], (), Libraries(cached=cached), like=LIKE).found == {"liba.so": right}
+    assert find_libraries([program], (), Libraries(cached=cached), like=LIKE).found == {"liba.so": right}
 
 
 def test_the_callers_library_path_comes_first(tmp_path: Path) -> None:
@@ -96,16 +96,16 @@ def test_the_callers_library_path_comes_first(tmp_path: Path) -> None:
     library(tmp_path / "own/liba.so")
     first = library(tmp_path / "first/liba.so")
     libraries = Libraries(cached={}, first=(str(tmp_path / "first"),))
-    assert close([program], (), libraries, like=LIKE).found == {"liba.so": first}
+    assert find_libraries([program], (), libraries, like=LIKE).found == {"liba.so": first}
 
 
 def test_this_machine_has_what_its_interpreter_needs() -> None:
     program = Path(os.path.realpath(sys.executable))
     like = read_elf(program)
     assert like is not None
-    closure = close([program], (), read_libraries({}), like=like)
-    assert closure.missing == {}
-    assert any(name.startswith("libc.") for name in closure.found)
+    found = find_libraries([program], (), read_libraries({}), like=like)
+    assert found.missing == {}
+    assert any(name.startswith("libc.") for name in found.found)
 
 
 def test_numpy_without_libstdcxx() -> None:
