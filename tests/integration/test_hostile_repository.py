@@ -144,7 +144,7 @@ def test_a_checkout_of_somebody_else_is_not_asked(app: Path, trap: Trap, what: s
     assert tree.stamps is None
     (warning,) = tree.warnings
     assert warning == (
-        f"{app}/.git belongs to another user, so git is not asked, and files that git ignores are shipped too, unless "
+        f"{app}/.git belongs to another user, so deploy does not ask git, and ships files that git ignores, unless "
         ".dockerignore names them."
     )
 
