@@ -216,7 +216,7 @@ def test_a_library_that_is_too_large_to_copy_ends_the_build(machine, tmp_path):
             environ={"LD_LIBRARY_PATH": str(large.parent)},
         )
     assert caught.value.what == f"{wheel.name} needs {large}, which is too large to copy into it"
-    assert caught.value.why == "The library has 257 MiB. and the limit is 256 MiB."
+    assert caught.value.why == "The library has 257 MiB, and the limit is 256 MiB."
 
 
 def test_on_a_base_that_lacks_them_the_build_stops(built, app, home, env, tmp_path):
@@ -233,7 +233,7 @@ def test_on_a_base_that_lacks_them_the_build_stops(built, app, home, env, tmp_pa
     assert caught.value.exit_code == 20
     assert str(caught.value) == (
         f"greeter 1.0 does not work on the stack oci:{layout}\n\n"
-        "It has no wheel and was built here; it needs libgreet.so.1, which the stack lacks.\n\n"
+        "It has no wheel and was built here. It needs libgreet.so.1, which the stack lacks.\n\n"
         "hint: make a base that has the libraries, push it, and name it with `--stack REF`. Its Dockerfile:\n"
         "  FROM IMAGE\n"
         "  RUN apt-get update && apt-get install -y --no-install-recommends PACKAGES && rm -rf /var/lib/apt/lists/*"
