@@ -110,7 +110,7 @@ class Connection:
             if not response.ended and response.read(1):
                 raise ValueError("its answer is too long")
         except http1.MalformedError:
-            raise _unreachable(self._endpoint, ValueError("what answers is not an engine")) from None
+            raise _unreachable(self._endpoint, ValueError("the server is not an engine")) from None
         except (OSError, ValueError) as error:
             raise _unreachable(self._endpoint, error) from None
         return Answer(status=response.status, headers=response.headers, body=body)

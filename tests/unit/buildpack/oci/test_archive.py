@@ -69,7 +69,7 @@ def message(call: Callable[[], object], kind: type[BuildpackError] = StackError)
 # Writing
 
 
-def test_members_of_the_archive(image: Image, blobs: Blobs) -> None:
+def test_the_archive_has_these_members(image: Image, blobs: Blobs) -> None:
     with tarfile.open(fileobj=io.BytesIO(archive(image, blobs))) as tar:
         members = tar.getmembers()
         content = {member.name: tar.extractfile(member).read() for member in members}  # type: ignore[union-attr]
@@ -106,7 +106,7 @@ def test_members_of_the_archive(image: Image, blobs: Blobs) -> None:
     }
 
 
-def test_the_same_image_is_the_same_file(image: Image, blobs: Blobs, tmp_path: Path) -> None:
+def test_the_same_image_gives_the_same_file(image: Image, blobs: Blobs, tmp_path: Path) -> None:
     previous = os.umask(0o077)
     try:
         size = write_archive_file(image, blobs.open, tmp_path / "a.tar", NAMES)
@@ -127,7 +127,7 @@ def test_a_layer_that_occurs_twice_is_written_once(blobs: Blobs, tmp_path: Path)
     assert blobs.opened == [layer.digest]
 
 
-def test_a_blob_of_another_length_spoils_nothing(image: Image, blobs: Blobs, tmp_path: Path) -> None:
+def test_a_blob_of_another_length_leaves_the_old_archive(image: Image, blobs: Blobs, tmp_path: Path) -> None:
     digest = image.layers[0].digest
     for damaged in (blobs.content[digest] + b"x", blobs.content[digest][:-1]):
         blobs.content[digest] = damaged
@@ -138,14 +138,14 @@ def test_a_blob_of_another_length_spoils_nothing(image: Image, blobs: Blobs, tmp
         assert list(tmp_path.iterdir()) == []
 
 
-def test_archive_where_no_folder_is(image: Image, blobs: Blobs, tmp_path: Path) -> None:
+def test_an_archive_in_a_missing_folder_is_an_error(image: Image, blobs: Blobs, tmp_path: Path) -> None:
     path = tmp_path / "none" / "a.tar"
     assert message(lambda: write_archive_file(image, blobs.open, path, NAMES), MachineError) == (
         f"{path} cannot be written\n\nNo such file or directory.\n\nhint: make the folder first, or name another place."
     )
 
 
-def test_a_pipe_or_device_is_written_into_and_not_replaced(image: Image, blobs: Blobs, tmp_path: Path) -> None:
+def test_a_pipe_or_device_is_written_and_not_replaced(image: Image, blobs: Blobs, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with ThreadPoolExecutor(1) as reader:
@@ -162,13 +162,13 @@ def test_a_pipe_or_device_is_written_into_and_not_replaced(image: Image, blobs: 
 
 
 @pytest.mark.parametrize("folder", ["", "/", ".."])
-def test_a_folder_is_no_archive(image: Image, blobs: Blobs, folder: str) -> None:
+def test_a_folder_is_not_replaced_by_an_archive(image: Image, blobs: Blobs, folder: str) -> None:
     assert message(lambda: write_archive_file(image, blobs.open, Path(folder), NAMES), MachineError).startswith(
         f"{folder or '.'} cannot be written\n\nIt is a folder.\n\n"
     )
 
 
-def test_layout_is_written_and_added_to(image: Image, blobs: Blobs, tmp_path: Path) -> None:
+def test_a_layout_is_written_and_extended(image: Image, blobs: Blobs, tmp_path: Path) -> None:
     folder = tmp_path / "made" / "layout"
     write_oci_dir(image, blobs.open, folder, NAMES[:1])
     other = image_of(*image.layers, label="other")
@@ -186,7 +186,7 @@ def test_layout_is_written_and_added_to(image: Image, blobs: Blobs, tmp_path: Pa
     assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
 
 
-def test_a_layout_that_was_cut_short_is_taken_up_again(image: Image, blobs: Blobs, tmp_path: Path) -> None:
+def test_an_interrupted_layout_is_completed(image: Image, blobs: Blobs, tmp_path: Path) -> None:
     folder, lost = tmp_path / "layout", image.layers[1].digest
     body = blobs.content.pop(lost)
     with pytest.raises(KeyError):
@@ -200,7 +200,7 @@ def test_a_layout_that_was_cut_short_is_taken_up_again(image: Image, blobs: Blob
         assert images.image(Platform(), "app:1") == image
 
 
-def test_layouts_do_not_depend_on_what_was_there(image: Image, blobs: Blobs, tmp_path: Path) -> None:
+def test_a_layout_does_not_depend_on_earlier_content(image: Image, blobs: Blobs, tmp_path: Path) -> None:
     other = image_of(image.layers[0])
     for first, second, folder in ((image, other, "a"), (other, image, "b")):
         for written in (first, second):
@@ -209,7 +209,7 @@ def test_layouts_do_not_depend_on_what_was_there(image: Image, blobs: Blobs, tmp
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "index.json", "oci-layout"])
-def test_folder_with_something_else(image: Image, blobs: Blobs, tmp_path: Path, name: str) -> None:
+def test_a_folder_with_other_files_is_refused(image: Image, blobs: Blobs, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
     assert message(lambda: write_oci_dir(image, blobs.open, tmp_path, NAMES), UsageError) == (
         f"{tmp_path} is neither empty nor an OCI layout\n\nAn image would be mixed with the files there.\n\n"
@@ -218,7 +218,7 @@ def test_folder_with_something_else(image: Image, blobs: Blobs, tmp_path: Path, 
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_file_where_the_layout_should_be(image: Image, blobs: Blobs, tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_layout_is_refused(image: Image, blobs: Blobs, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError):
         write_oci_dir(image, blobs.open, tmp_path / "file", NAMES)
@@ -228,7 +228,7 @@ def test_a_file_where_the_layout_should_be(image: Image, blobs: Blobs, tmp_path:
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
-def test_hybrid_is_read_back(pack: Callable[[bytes], bytes], image: Image, blobs: Blobs, tmp_path: Path) -> None:
+def test_an_archive_is_read_back(pack: Callable[[bytes], bytes], image: Image, blobs: Blobs, tmp_path: Path) -> None:
     with opened(tmp_path, pack(archive(image, blobs))) as images:
         assert images.names == tuple(NAMES)
         assert images.image(Platform()) == image
@@ -241,8 +241,8 @@ def test_hybrid_is_read_back(pack: Callable[[bytes], bytes], image: Image, blobs
     assert [path.name for path in tmp_path.iterdir()] == ["image.tar"]
 
 
-def test_docker_archive(tmp_path: Path, blobs: Blobs) -> None:
-    """As `docker save` wrote them for years: plain layers, a link where a layer occurs again, one gzipped."""
+def test_an_archive_of_docker_save_is_read(tmp_path: Path, blobs: Blobs) -> None:
+    """The format of `docker save` for years: plain layers, one gzipped layer, a link for a layer that occurs again."""
     plain, tar = blobs.layer_and_tar({"a": b"1"})
     packed = blobs.layer({"b": b"2"})
     config = image_of(plain, plain, packed).config
@@ -268,7 +268,7 @@ def test_docker_archive(tmp_path: Path, blobs: Blobs) -> None:
         assert out.getvalue() == tar
 
 
-def test_docker_archive_with_a_changed_layer(tmp_path: Path, blobs: Blobs) -> None:
+def test_a_changed_layer_in_an_archive_of_docker_save_is_refused(tmp_path: Path, blobs: Blobs) -> None:
     layer, tar = blobs.layer_and_tar({"a": b"1"})
     files = {
         "layer.tar": bytes(len(tar)),
@@ -307,7 +307,7 @@ def named(name: str) -> dict[str, str]:
     return {"org.opencontainers.image.ref.name": name}
 
 
-def test_several_images(tmp_path: Path, blobs: Blobs) -> None:
+def test_one_of_several_images_is_chosen_by_name_or_platform(tmp_path: Path, blobs: Blobs) -> None:
     one, two = image_of(blobs.layer({"a": b"1"})), image_of(blobs.layer({"a": b"2"}))
     arm = image_of(blobs.layer({"a": b"3"}), platform=Platform(architecture="arm64"))
     files = layout_files((one, named("latest")), (two, named("docker.io/library/two:1")), (arm, {}), blobs=blobs)
@@ -329,8 +329,8 @@ def test_several_images(tmp_path: Path, blobs: Blobs) -> None:
         )
 
 
-def test_index_in_an_index(tmp_path: Path, blobs: Blobs) -> None:
-    """As BuildKit writes them: one name, an index, images for platforms of which some are missing, attestations."""
+def test_an_index_in_an_index_is_read(tmp_path: Path, blobs: Blobs) -> None:
+    """The format of BuildKit: one name, an index with attestations, and images of which some are missing."""
     image = image_of(blobs.layer({"a": b"1"}))
     files = layout_files((image, {}), blobs=blobs)
     entry = {"mediaType": MANIFEST, "size": 1}
@@ -351,8 +351,8 @@ def test_index_in_an_index(tmp_path: Path, blobs: Blobs) -> None:
         assert images.image(Platform(), "app:1") == image
 
 
-def test_index_that_contains_itself_ends(tmp_path: Path) -> None:
-    """Digests forbid a circle; a deep nest is cut off."""
+def test_a_deep_nest_of_indexes_is_cut(tmp_path: Path) -> None:
+    """Digests make a circle impossible; a deep nest is cut."""
     files, inner = {"oci-layout": b"{}"}, b'{"manifests":[]}'
     for _ in range(50):
         files[f"blobs/sha256/{sha256(inner).hex}"] = inner
@@ -364,7 +364,7 @@ def test_index_that_contains_itself_ends(tmp_path: Path) -> None:
         assert images.names == ()
 
 
-def test_missing_layer(tmp_path: Path, image: Image, blobs: Blobs) -> None:
+def test_a_missing_layer_is_an_error(tmp_path: Path, image: Image, blobs: Blobs) -> None:
     files = layout_files((image, {}), blobs=blobs)
     del files[f"blobs/sha256/{image.layers[0].digest.hex}"]
     with opened(tmp_path, tar_of(files)) as images:
@@ -374,7 +374,7 @@ def test_missing_layer(tmp_path: Path, image: Image, blobs: Blobs) -> None:
         )
 
 
-def test_changed_manifest(tmp_path: Path, image: Image, blobs: Blobs) -> None:
+def test_a_changed_manifest_is_an_error(tmp_path: Path, image: Image, blobs: Blobs) -> None:
     files = layout_files((image, {}), blobs=blobs)
     files[f"blobs/sha256/{image.digest.hex}"] = image.manifest + b" "
     assert message(lambda: opened(tmp_path, tar_of(files))) == (
@@ -403,7 +403,7 @@ def test_changed_manifest(tmp_path: Path, image: Image, blobs: Blobs) -> None:
             ),
         ),
         (
-            # Without the time, which would be in the test's name: workers that collect at other times would disagree.
+            # Without the time, which would make the test's name differ between workers.
             gzip.compress(tar_of({"hello": b"1"}), mtime=0)[:-20],
             (
                 "archive:image.tar is not an image\n\n"
@@ -447,17 +447,17 @@ def test_changed_manifest(tmp_path: Path, image: Image, blobs: Blobs) -> None:
         ),
     ],
 )
-def test_what_is_no_image(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_a_file_that_is_not_an_image_is_an_error(tmp_path: Path, content: bytes, expected: str) -> None:
     assert message(lambda: opened(tmp_path, content)) == expected
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     assert message(lambda: open_layout(tmp_path / "none", scratch=tmp_path, origin="oci:none")) == (
         "oci:none cannot be read\n\nThere is no such file or folder.\n\nhint: check the path and its permissions."
     )
 
 
-def test_split_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_split_from_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("dir").mkdir()
     Path("with:colon").mkdir()
@@ -471,8 +471,8 @@ def test_split_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["../layer.tar", "{outside}", "link.tar", "pipe"])
-def test_a_folder_of_docker_save_names_files_of_its_own(name: str, tmp_path: Path) -> None:
-    """A layer's bytes would become a part of the image."""
+def test_a_folder_of_docker_save_cannot_name_files_outside(name: str, tmp_path: Path) -> None:
+    """The file's bytes would become a part of the image."""
     name = name.format(outside=tmp_path / "layer.tar")
     folder = tmp_path / "image"
     folder.mkdir()

@@ -36,7 +36,7 @@ def test_reads_a_deflated_stream(
 
 
 @pytest.mark.parametrize("whole", [1 << 30, 0])
-def test_a_damaged_stream_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int) -> None:
+def test_a_damaged_stream_reads_as_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int) -> None:
     monkeypatch.setattr(content, "WHOLE", whole)
     path = tmp_path / "file"
     path.write_bytes(b"\xff" * 100)
@@ -75,21 +75,21 @@ def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("_both_ways")
 class TestSources:
     @pytest.mark.parametrize("body", [b"", b"x", bytes(3 << 20), random.Random(3).randbytes(1 << 20)])
-    def test_content_of_every_kind(self, tmp_path: Path, body: bytes) -> None:
+    def test_every_kind_of_content_is_read(self, tmp_path: Path, body: bytes) -> None:
         (tmp_path / "file").write_bytes(b"12" + body + b"3")
         assert read(Inline(body)) == body
         assert read(FileSlice(tmp_path / "file", len(body), 2)) == body
         assert read(FileSlice(tmp_path / "file", len(body), 2, zlib.crc32(body))) == body
         assert read(deflated(tmp_path, body)) == body
 
-    def test_the_stream_itself_passes_by(self, tmp_path: Path) -> None:
+    def test_the_stream_itself_is_passed_on(self, tmp_path: Path) -> None:
         stored = deflated(tmp_path, bytes(3 << 20))
         passed: list[bytes] = []
         with Sources() as sources:
             assert b"".join(sources.pieces(stored, compressed=passed.append)) == bytes(3 << 20)
         assert b"".join(passed) == stored.path.read_bytes()[6:-5]
 
-    def test_damage(self, tmp_path: Path) -> None:
+    def test_damage_is_reported(self, tmp_path: Path) -> None:
         body = bytes(2 << 20)
         sound = deflated(tmp_path, body)
         cases: list[FileSlice | Deflated] = [
@@ -107,11 +107,11 @@ class TestSources:
         with pytest.raises(ContentDamagedError, match=f"^it ends before byte {end + 1}$"):
             read(FileSlice(sound.path, end + 1))
 
-    def test_a_file_that_is_gone(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(MachineError):
             read(FileSlice(tmp_path / "none", 1))
 
-    def test_more_files_than_may_be_open(self, tmp_path: Path) -> None:
+    def test_more_files_than_may_be_open_are_read(self, tmp_path: Path) -> None:
         slices = []
         for number in range(100):
             (tmp_path / f"{number}").write_bytes(b"%d" % number)

@@ -18,7 +18,7 @@ ELSEWHERE = "`--to archive:FILE` needs no engine."
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with the usual places for sockets below it, so that this machine's own engine is not found."""
+    """A home with the usual sockets below it, so that this machine's own engine is not found."""
     usual = engine_host.default_sockets
 
     def below(environ: dict[str, str]) -> list[Path]:
@@ -72,7 +72,7 @@ def write_context(home: Path, name: str, host: str, *, skip_verify: bool = False
         ("http://host:80", ("host", 80), "tcp://host:80"),
     ],
 )
-def test_hosts(text: str, address: object, shown: str) -> None:
+def test_a_host_is_parsed(text: str, address: object, shown: str) -> None:
     found = parse_host(text, source="DOCKER_HOST")
     assert found.address == address
     assert str(found) == shown
@@ -81,7 +81,7 @@ def test_hosts(text: str, address: object, shown: str) -> None:
 @pytest.mark.parametrize(
     "text", ["npipe:////./pipe/x", "nonsense", "unix://", "unix://relative", "tcp://", "tcp://h:x", "fd://"]
 )
-def test_host_that_is_none(text: str) -> None:
+def test_an_invalid_host_is_an_error(text: str) -> None:
     assert message({"DOCKER_HOST": text}) == (
         f"DOCKER_HOST does not name a container engine\n\nIt says {text!r}; unix:///PATH and tcp://HOST:PORT are "
         "understood."
@@ -89,7 +89,7 @@ def test_host_that_is_none(text: str) -> None:
     )
 
 
-def test_ssh() -> None:
+def test_a_host_over_ssh_is_an_error() -> None:
     assert message({"DOCKER_HOST": "ssh://me@host"}) == (
         "the container engine at ssh://me@host is reached over ssh, which is not supported\n\n"
         "Images are loaded over a unix socket, tcp, or tcp with TLS.\n\n"
@@ -98,7 +98,7 @@ def test_ssh() -> None:
     )
 
 
-def test_tls_from_the_environment() -> None:
+def test_tls_is_read_from_the_environment() -> None:
     environ = {"DOCKER_HOST": "tcp://h", "DOCKER_CERT_PATH": "/c", "HOME": "/h"}
     assert find_engine(environ) == Endpoint(address=("h", 2375))
     assert find_engine(environ | {"DOCKER_TLS_VERIFY": "1"}) == Endpoint(address=("h", 2376), certificates=Path("/c"))
@@ -107,7 +107,7 @@ def test_tls_from_the_environment() -> None:
     assert found == Endpoint(address=("h", 2376), certificates=Path("/h/.docker"))
 
 
-def test_context_of_the_configuration(home: Path) -> None:
+def test_the_context_of_the_configuration_is_used(home: Path) -> None:
     certificates = write_context(home, "far", "tcp://far:2376", skip_verify=True, tls=True)
     (home / ".docker/config.json").write_text('{"currentContext": "far"}')
     far = Endpoint(address=("far", 2376), certificates=certificates, verify=False)
@@ -117,7 +117,7 @@ def test_context_of_the_configuration(home: Path) -> None:
     assert find_engine({"HOME": str(home), "DOCKER_CONTEXT": "default"}) is None
 
 
-def test_context_of_the_environment(home: Path) -> None:
+def test_the_context_of_the_environment_is_used(home: Path) -> None:
     write_context(home, "near", "unix:///run/near.sock")
     assert find_engine({"HOME": str(home), "DOCKER_CONTEXT": "near"}) == Endpoint(address="/run/near.sock")
     assert message({"HOME": str(home), "DOCKER_CONTEXT": "none"}) == (
@@ -126,19 +126,19 @@ def test_context_of_the_environment(home: Path) -> None:
     )
 
 
-def test_context_over_ssh(home: Path) -> None:
+def test_a_context_over_ssh_is_an_error(home: Path) -> None:
     write_context(home, "far", "ssh://me@host")
     assert "is reached over ssh" in message({"HOME": str(home), "DOCKER_CONTEXT": "far"})
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"currentContext": null}'])
-def test_broken_configuration_counts_as_none(home: Path, content: str) -> None:
+def test_a_broken_configuration_counts_as_missing(home: Path, content: str) -> None:
     (home / ".docker").mkdir()
     (home / ".docker/config.json").write_text(content)
     assert find_engine({"HOME": str(home)}) is None
 
 
-def test_order_of_sockets() -> None:
+def test_the_usual_sockets_have_an_order() -> None:
     assert [str(path) for path in default_sockets({"XDG_RUNTIME_DIR": "/run/user/1", "HOME": "/home/me"})] == [
         "/var/run/docker.sock",
         "/run/user/1/docker.sock",
@@ -149,7 +149,7 @@ def test_order_of_sockets() -> None:
     assert [str(path) for path in default_sockets({})] == ["/var/run/docker.sock", "/run/podman/podman.sock"]
 
 
-def test_first_socket_that_answers(home: Path, listen) -> None:  # type: ignore[no-untyped-def]
+def test_the_first_socket_that_answers_is_used(home: Path, listen) -> None:  # type: ignore[no-untyped-def]
     environ = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run/me")}
     stale = home / "var/run/docker.sock"
     stale.parent.mkdir(parents=True)
@@ -164,7 +164,7 @@ def test_first_socket_that_answers(home: Path, listen) -> None:  # type: ignore[
     assert find_engine(environ) == Endpoint(address=str(rootless))
 
 
-def test_none_anywhere(home: Path) -> None:
+def test_a_missing_engine_is_an_error(home: Path) -> None:
     assert find_engine({}) is None
     with pytest.raises(EngineError) as caught:
         require_engine({})

@@ -49,7 +49,7 @@ def engine(start: Callable[..., Engine]) -> Engine:
 
 @pytest.fixture
 def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every layer worth a prefix."""
+    """Make every layer large enough for a prefix."""
     monkeypatch.setattr(engine_upload, "WORTH_SENDING", 1)
 
 
@@ -68,10 +68,10 @@ def failure(call: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-# What is sent
+# The layers that are sent
 
 
-def test_everything_at_first(engine: Engine, blobs: Blobs) -> None:
+def test_the_first_load_sends_every_layer(engine: Engine, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a", "b"))
     loaded = sent(image, blobs, engine)
     assert loaded == Loaded(
@@ -82,7 +82,7 @@ def test_everything_at_first(engine: Engine, blobs: Blobs) -> None:
     assert engine.tags == {APP: str(image.config_digest)}
 
 
-def test_nothing_when_it_is_there(engine: Engine, blobs: Blobs) -> None:
+def test_an_image_that_the_engine_has_is_not_sent(engine: Engine, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a"))
     sent(image, blobs, engine)
     engine.seen.clear()
@@ -90,7 +90,7 @@ def test_nothing_when_it_is_there(engine: Engine, blobs: Blobs) -> None:
     assert engine.seen == [f"GET /images/{APP}/json", f"GET /images/{image.config_digest}/json"]
 
 
-def test_only_a_name_when_the_image_is_there(engine: Engine, blobs: Blobs) -> None:
+def test_only_a_missing_name_is_added(engine: Engine, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a"))
     sent(image, blobs, engine)
     assert sent(image, blobs, engine, APP, "quay.io/team/app:2", "localhost:5000/app:3").reason == HAS_IT
@@ -98,7 +98,7 @@ def test_only_a_name_when_the_image_is_there(engine: Engine, blobs: Blobs) -> No
     assert len(engine.loads) == 1
 
 
-def test_only_the_layers_above_the_first_change(engine: Engine, blobs: Blobs) -> None:
+def test_only_layers_above_the_first_change_are_sent(engine: Engine, blobs: Blobs) -> None:
     a, b, c, changed = layers(blobs, "a", "b", "c", "b")
     sent(image_of(a, b, c), blobs, engine)
     blobs.opened.clear()
@@ -107,27 +107,27 @@ def test_only_the_layers_above_the_first_change(engine: Engine, blobs: Blobs) ->
     assert blobs.opened == [changed.digest, c.digest]
 
 
-def test_only_the_config(engine: Engine, blobs: Blobs) -> None:
+def test_only_a_changed_config_is_sent(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a")
     sent(image_of(*stack), blobs, engine)
     loaded = sent(image_of(*stack, label="new"), blobs, engine)
     assert (loaded.sent_bytes, loaded.sent_layers, loaded.reason) == (0, 0, "the engine has 1 of 1 layers")
 
 
-def test_other_tags_of_the_repository_are_looked_at(engine: Engine, blobs: Blobs) -> None:
+def test_layers_of_other_tags_of_the_repository_are_not_sent(engine: Engine, blobs: Blobs) -> None:
     a, b = layers(blobs, "a", "b")
     sent(image_of(a), blobs, engine, "docker.io/library/app:monday")
     assert sent(image_of(a, b), blobs, engine, "docker.io/library/app:tuesday").sent_layers == 1
 
 
-def test_candidates_are_looked_at(engine: Engine, blobs: Blobs) -> None:
+def test_layers_of_candidates_are_not_sent(engine: Engine, blobs: Blobs) -> None:
     a, b = layers(blobs, "a", "b")
     base = image_of(a)
     sent(base, blobs, engine, "docker.io/library/base:1")
     assert sent(image_of(a, b), blobs, engine, candidates=[str(base.config_digest)]).sent_layers == 1
 
 
-def test_part_that_is_refused_is_followed_by_everything(engine: Engine, blobs: Blobs) -> None:
+def test_the_whole_image_is_sent_after_a_refusal(engine: Engine, blobs: Blobs) -> None:
     a, b = layers(blobs, "a", "b")
     sent(image_of(a), blobs, engine)
     engine.failures = [(200, b'{"errorDetail":{"message":"no such file"},"error":"no such file"}\n')]
@@ -136,7 +136,7 @@ def test_part_that_is_refused_is_followed_by_everything(engine: Engine, blobs: B
     assert loaded.sent_layers == 3
 
 
-def test_failure_that_is_only_printed(start: Callable[..., Engine], blobs: Blobs) -> None:
+def test_a_failure_that_is_only_printed_is_noticed(start: Callable[..., Engine], blobs: Blobs) -> None:
     engine = start(server=NEWER, containerd=True)
     a, b = layers(blobs, "a", "b")
     sent(image_of(a), blobs, engine)
@@ -144,7 +144,7 @@ def test_failure_that_is_only_printed(start: Callable[..., Engine], blobs: Blobs
     assert sent(image_of(a, b), blobs, engine).reason == "the engine took only the whole image"
 
 
-def test_part_that_is_silently_dropped_is_followed_by_everything(engine: Engine, blobs: Blobs) -> None:
+def test_the_whole_image_is_sent_if_the_engine_drops_a_part(engine: Engine, blobs: Blobs) -> None:
     a, b = layers(blobs, "a", "b")
     sent(image_of(a), blobs, engine)
     engine.failures = [(200, b'{"stream":"Loaded image"}\n')]
@@ -152,7 +152,7 @@ def test_part_that_is_silently_dropped_is_followed_by_everything(engine: Engine,
 
 
 @pytest.mark.parametrize("settings", [{"server": PODMAN}, {"server": NEWER, "containerd": True}])
-def test_some_engines_find_a_layer_wherever_it_is(start: Callable[..., Engine], blobs: Blobs, settings: Any) -> None:
+def test_some_engines_find_a_layer_at_any_position(start: Callable[..., Engine], blobs: Blobs, settings: Any) -> None:
     engine = start(**settings)
     a, b, c, changed = layers(blobs, "a", "b", "c", "b")
     sent(image_of(a, b, c), blobs, engine)
@@ -162,7 +162,7 @@ def test_some_engines_find_a_layer_wherever_it_is(start: Callable[..., Engine], 
 
 
 def in_other_blobs(*names: str) -> tuple[Blobs, list[Layer], list[Layer]]:
-    """The same layers twice: compressed, and as they are."""
+    """Return two images with the same layers, compressed and uncompressed."""
     blobs = Blobs()
     made = [blobs.layer_and_tar({name: os.urandom(3000)}) for name in names]
     blobs.content |= {layer.diff_id: tar for layer, tar in made}
@@ -171,7 +171,7 @@ def in_other_blobs(*names: str) -> tuple[Blobs, list[Layer], list[Layer]]:
 
 
 @pytest.mark.parametrize("settings", [{"server": PODMAN}, {"server": NEWER, "containerd": True}])
-def test_layers_in_other_blobs_are_sent_after_all(start: Callable[..., Engine], settings: Any) -> None:
+def test_layers_in_other_blobs_are_sent(start: Callable[..., Engine], settings: Any) -> None:
     engine = start(**settings)
     blobs, compressed, plain = in_other_blobs("a", "b")
     sent(image_of(plain[0]), blobs, engine)
@@ -180,7 +180,7 @@ def test_layers_in_other_blobs_are_sent_after_all(start: Callable[..., Engine], 
     assert engine.lacking == set()
 
 
-def test_containerd_is_sent_what_its_manifest_does_not_name(start: Callable[..., Engine]) -> None:
+def test_containerd_gets_layers_that_its_manifest_lacks(start: Callable[..., Engine]) -> None:
     engine = start(server=NEWER, containerd=True)
     blobs, compressed, plain = in_other_blobs("a", "b")
     first = image_of(plain[0])
@@ -190,8 +190,8 @@ def test_containerd_is_sent_what_its_manifest_does_not_name(start: Callable[...,
     assert (loaded.sent_layers, loaded.reason) == (2, "the engine has none of its layers")
 
 
-def test_containerd_that_cannot_say_what_it_lacks_is_sent_all(start: Callable[..., Engine]) -> None:
-    """Docker 23 to 27: only a manifest that we know tells which blobs it has."""
+def test_containerd_that_cannot_report_missing_blobs_gets_every_layer(start: Callable[..., Engine]) -> None:
+    """Docker 23 to 27: only a manifest that we have lists its blobs."""
     engine = start(server=NEWER, containerd=True, api="1.47")
     blobs, compressed, plain = in_other_blobs("a", "b")
     sent(image_of(plain[0]), blobs, engine)
@@ -212,14 +212,14 @@ def test_containerd_image_that_lacks_blobs_is_sent_again(start: Callable[..., En
     assert engine.lacking == set()
 
 
-def test_newer_docker_with_the_old_store(start: Callable[..., Engine], blobs: Blobs) -> None:
+def test_a_new_docker_with_the_old_store_gets_prefixes(start: Callable[..., Engine], blobs: Blobs) -> None:
     engine = start(server=NEWER)
     a, b, c, changed = layers(blobs, "a", "b", "c", "b")
     sent(image_of(a, b, c), blobs, engine)
     assert sent(image_of(a, changed, c), blobs, engine).sent_layers == 2
 
 
-def test_progress(engine: Engine, blobs: Blobs) -> None:
+def test_progress_is_reported(engine: Engine, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a", "b"))
     counts: list[int] = []
     sent(image, blobs, engine, observer=counts.append)
@@ -230,7 +230,7 @@ def test_progress(engine: Engine, blobs: Blobs) -> None:
 
 
 @pytest.mark.usefixtures("cut_small")
-def test_layers_go_ahead_of_the_image(engine: Engine, blobs: Blobs) -> None:
+def test_layers_are_sent_before_the_image_is_whole(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b", "c")
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
         for number, layer in enumerate(stack[:2]):
@@ -244,7 +244,7 @@ def test_layers_go_ahead_of_the_image(engine: Engine, blobs: Blobs) -> None:
 
 
 @pytest.mark.usefixtures("cut_small")
-def test_a_busy_engine_is_not_given_another_prefix(engine: Engine, blobs: Blobs) -> None:
+def test_a_busy_engine_gets_no_second_prefix(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b", "c", "d")
     engine.gate.clear()
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
@@ -257,7 +257,7 @@ def test_a_busy_engine_is_not_given_another_prefix(engine: Engine, blobs: Blobs)
 
 
 @pytest.mark.usefixtures("cut_small")
-def test_engine_that_becomes_idle_gets_what_waited(engine: Engine, blobs: Blobs) -> None:
+def test_an_engine_that_becomes_idle_gets_the_waiting_layers(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b")
     engine.gate.clear()
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
@@ -270,7 +270,7 @@ def test_engine_that_becomes_idle_gets_what_waited(engine: Engine, blobs: Blobs)
     assert list(engine.images.values()) == [tuple(str(layer.diff_id) for layer in stack)]
 
 
-def test_uncompressed_layers_are_sent_as_they_are(engine: Engine, blobs: Blobs) -> None:
+def test_uncompressed_layers_are_sent_unchanged(engine: Engine, blobs: Blobs) -> None:
     layer, tar = blobs.layer_and_tar({"a": bytes(10_000)})
     file = io.BytesIO(tar)
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
@@ -282,7 +282,7 @@ def test_uncompressed_layers_are_sent_as_they_are(engine: Engine, blobs: Blobs) 
 
 
 @pytest.mark.usefixtures("cut_small")
-def test_prefix_that_fails_is_forgotten(engine: Engine, blobs: Blobs) -> None:
+def test_a_prefix_that_fails_is_forgotten(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b")
     engine.failures = [(500, b'{"message":"not today"}')]
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
@@ -295,7 +295,7 @@ def test_prefix_that_fails_is_forgotten(engine: Engine, blobs: Blobs) -> None:
 
 
 @pytest.mark.usefixtures("cut_small")
-def test_blob_that_cannot_be_opened_yet_is_sent_at_the_end(engine: Engine, blobs: Blobs) -> None:
+def test_a_blob_that_cannot_be_opened_yet_is_sent_at_the_end(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b")
     content = blobs.content.pop(stack[0].digest)
     refused: list[Digest] = []
@@ -313,7 +313,7 @@ def test_blob_that_cannot_be_opened_yet_is_sent_at_the_end(engine: Engine, blobs
         assert loading.finish(image_of(*stack)).reason == "the engine took only the whole image"
 
 
-def test_other_layers_than_were_offered(engine: Engine, blobs: Blobs) -> None:
+def test_an_image_with_other_layers_than_offered_is_sent(engine: Engine, blobs: Blobs) -> None:
     a, b = layers(blobs, "a", "b")
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
         loading.offer(a)
@@ -323,7 +323,7 @@ def test_other_layers_than_were_offered(engine: Engine, blobs: Blobs) -> None:
 
 
 @pytest.mark.usefixtures("cut_small")
-def test_abandoned_build_leaves_nothing(engine: Engine, blobs: Blobs) -> None:
+def test_an_abandoned_build_leaves_nothing(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b")
     file = io.BytesIO(b"never read")
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
@@ -338,7 +338,7 @@ def test_abandoned_build_leaves_nothing(engine: Engine, blobs: Blobs) -> None:
         loading.result()
 
 
-def test_expected_change_that_does_not_come(engine: Engine, blobs: Blobs) -> None:
+def test_an_expected_layer_that_does_not_come_is_harmless(engine: Engine, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a"))
     sent(image, blobs, engine)
     with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
@@ -352,7 +352,7 @@ def test_expected_change_that_does_not_come(engine: Engine, blobs: Blobs) -> Non
 # Failures
 
 
-def test_not_running(tmp_path: Path, blobs: Blobs) -> None:
+def test_an_engine_that_is_not_running_is_an_error(tmp_path: Path, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a"))
     host = f"unix://{tmp_path}/none.sock"
     after = "start it, or set DOCKER_HOST to another one; `--to archive:FILE` needs no engine."
@@ -372,12 +372,12 @@ def test_not_running(tmp_path: Path, blobs: Blobs) -> None:
         )
 
 
-def test_failure_is_told_before_anything_is_built(tmp_path: Path, blobs: Blobs) -> None:
+def test_a_missing_engine_is_reported_before_the_build(tmp_path: Path, blobs: Blobs) -> None:
     with Loading(f"unix://{tmp_path}/none.sock", [APP], blobs.open, platform=Platform()) as loading:
         assert "is not running" in failure(loading.ready)
 
 
-def test_disk_full(engine: Engine, blobs: Blobs) -> None:
+def test_a_full_disk_is_an_error(engine: Engine, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a"))
     said = "write /var/lib/docker/tmp/x: no space left on device"
     engine.failures = [(200, b'{"errorDetail":{"message":"%b"},"error":"%b"}' % (said.encode(), said.encode()))]
@@ -387,7 +387,7 @@ def test_disk_full(engine: Engine, blobs: Blobs) -> None:
     )
 
 
-def test_refused(engine: Engine, blobs: Blobs) -> None:
+def test_a_refusal_is_an_error(engine: Engine, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a"))
     engine.failures = [(500, b'{"message":"wrong platform"}')]
     assert failure(lambda: sent(image, blobs, engine)) == (
@@ -396,7 +396,7 @@ def test_refused(engine: Engine, blobs: Blobs) -> None:
     )
 
 
-def test_loaded_and_yet_not_there(engine: Engine, blobs: Blobs) -> None:
+def test_an_image_that_is_missing_after_the_load_is_an_error(engine: Engine, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a"))
     engine.failures = [(200, b'{"stream":"Loaded image"}')]
     assert failure(lambda: sent(image, blobs, engine)) == (
@@ -409,7 +409,7 @@ def test_loaded_and_yet_not_there(engine: Engine, blobs: Blobs) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "What answers is not an engine"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "The server is not an engine"),
         (b"", "It cut the connection"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "It cut the connection"),
         (
@@ -419,7 +419,7 @@ def test_loaded_and_yet_not_there(engine: Engine, blobs: Blobs) -> None:
     ],
     ids=["ssh", "nothing", "cut", "long"],
 )
-def test_what_is_no_engine(tmp_path: Path, blobs: Blobs, answer: bytes, reason: str) -> None:
+def test_a_server_that_is_not_an_engine_is_an_error(tmp_path: Path, blobs: Blobs, answer: bytes, reason: str) -> None:
     import threading
 
     path = tmp_path / "x.sock"
@@ -444,8 +444,8 @@ def test_what_is_no_engine(tmp_path: Path, blobs: Blobs, answer: bytes, reason: 
     )
 
 
-def test_engine_that_hangs_up_during_the_upload(tmp_path: Path, blobs: Blobs) -> None:
-    """Docker answers at once, and stops reading, where it cannot unpack any further."""
+def test_an_engine_that_hangs_up_during_the_upload_is_heard(tmp_path: Path, blobs: Blobs) -> None:
+    """Docker answers at once and stops reading if it cannot unpack a layer."""
     import threading
 
     path = tmp_path / "x.sock"
@@ -480,7 +480,7 @@ def test_engine_that_hangs_up_during_the_upload(tmp_path: Path, blobs: Blobs) ->
     assert said.startswith(f"the disk of the container engine at unix://{path} is full\n")
 
 
-def test_damaged_blob_is_told_as_it_is(engine: Engine, blobs: Blobs) -> None:
+def test_a_damaged_blob_is_reported_as_such(engine: Engine, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a"))
 
     def open_blob(digest: Digest) -> io.BytesIO:

@@ -55,7 +55,7 @@ def test_an_index_lists_its_images_by_platform(both: ImageIndex) -> None:
     assert [json.loads(each.config)["architecture"] for each in both.images] == ["amd64", "arm64"]
 
 
-def test_in_which_order_they_come_is_no_matter(both: ImageIndex) -> None:
+def test_the_order_of_the_images_does_not_matter(both: ImageIndex) -> None:
     assert assemble_index(reversed(both.images)) == both
 
 
@@ -64,14 +64,14 @@ def test_a_variant_is_named(store: Store) -> None:
     assert entry["platform"] == {"architecture": "arm", "os": "linux", "variant": "v7"}
 
 
-def test_what_is_shared_counts_once(both: ImageIndex) -> None:
+def test_a_shared_layer_counts_once(both: ImageIndex) -> None:
     assert [each.size for each in both.layers] == [len(b"amd64's"), len(b"shared"), len(b"arm64's own")]
     assert both.size == sum(map(len, both.documents)) + sum(each.size for each in both.layers)
     assert both.documents[-1] == both.manifest
     assert len(both.documents) == 5
 
 
-def test_the_store_keeps_it_whole(both: ImageIndex, store: Store) -> None:
+def test_the_store_keeps_an_index(both: ImageIndex, store: Store) -> None:
     assert store.put_image(both, [NAME])
     assert store.image_index(NAME) == both
     assert store.images() == {NAME: both.digest}
@@ -82,10 +82,10 @@ def test_the_store_keeps_it_whole(both: ImageIndex, store: Store) -> None:
     assert not store.put_image(both, [NAME])
 
 
-def test_one_image_is_no_index(both: ImageIndex, store: Store) -> None:
+def test_one_image_is_not_an_index(both: ImageIndex, store: Store) -> None:
     store.put_image(both.images[0], [NAME])
     assert store.image_index(NAME) is None
-    # It is what the name means, for whatever platform: a build wants to know what was there before.
+    # The name means this image for all platforms, because a build asks for the image before.
     assert store.image(NAME) == store.image(NAME, ARM64) == both.images[0]
 
 
@@ -99,7 +99,7 @@ def test_an_image_without_a_name_leaves_names_as_they_are(both: ImageIndex, stor
 
 
 @pytest.mark.parametrize("part", range(5))
-def test_an_index_of_which_something_is_gone_is_absent(part: int, both: ImageIndex, store: Store) -> None:
+def test_an_index_with_a_damaged_document_is_absent(part: int, both: ImageIndex, store: Store) -> None:
     store.put_image(both, [NAME])
     store.path(sha256(both.documents[part])).write_bytes(b"damaged")
     assert store.image_index(NAME) is None

@@ -22,7 +22,7 @@ from buildpack.oci.entry import Deflated, Entry, FileSlice, directory, file, sym
 from buildpack.oci.layer import DEFLATE_VERSION, LAYER_FORMAT, SPLICE_MIN, LayerBlob, write_layer
 
 LARGE = 9 << 20
-"""More than is inflated in one piece."""
+"""More than the largest stream that is inflated at once."""
 
 
 def write(entries: Sequence[Entry]) -> tuple[LayerBlob, bytes]:
@@ -44,7 +44,7 @@ def contents(blob: bytes) -> dict[str, bytes]:
 
 @lru_cache(maxsize=4)
 def noise(size: int, seed: int = 0) -> bytes:
-    """Bytes that compress to about half."""
+    """Return bytes that compress to about half."""
     return random.Random(seed).randbytes(size).translate(bytes(byte & 15 for byte in range(256)))
 
 
@@ -142,7 +142,7 @@ def test_no_entries_make_an_empty_tar() -> None:
     assert gzip.decompress(blob) == bytes(1024)
 
 
-def test_streams_are_spliced_where_that_pays(tmp_path: Path) -> None:
+def test_large_streams_are_spliced(tmp_path: Path) -> None:
     small = deflated(tmp_path / "small", noise(1000))
     medium = deflated(tmp_path / "medium", noise(100_000))
     large = deflated(tmp_path / "large", noise(LARGE))
@@ -191,7 +191,7 @@ def test_contents_in_more_files_than_are_kept_open(tmp_path: Path) -> None:
     assert open_files() == before
 
 
-def test_memory_stays_bounded_whatever_the_sizes(tmp_path: Path) -> None:
+def test_memory_stays_bounded_for_all_sizes(tmp_path: Path) -> None:
     zeros = deflated(tmp_path / "zeros", bytes(100 << 20))
     whole = deflated(tmp_path / "whole", noise(8 << 20))
     sparse = tmp_path / "sparse"
@@ -239,7 +239,7 @@ def append(content: Deflated, junk: bytes) -> Deflated:
     ],
     ids=["flipped", "checksum", "longer", "shorter", "cut", "much longer"],
 )
-def test_a_stream_that_is_not_what_it_says_is_refused(tmp_path: Path, size: int, damage: Damage) -> None:
+def test_a_stream_that_contradicts_its_entry_is_refused(tmp_path: Path, size: int, damage: Damage) -> None:
     content = damage(deflated(tmp_path / "some.whl", noise(size)))
     with pytest.raises(MachineError) as caught:
         write([file("x", content)])
@@ -251,10 +251,10 @@ def test_a_stream_that_is_not_what_it_says_is_refused(tmp_path: Path, size: int,
 
 
 @pytest.mark.parametrize("size", [100_000, LARGE], ids=["spliced", "in pieces"])
-def test_bytes_behind_a_streams_end_would_break_the_gzip_stream_and_are_refused(tmp_path: Path, size: int) -> None:
+def test_bytes_after_a_streams_end_are_refused(tmp_path: Path, size: int) -> None:
     body = noise(size)
     end = footer(zlib.crc32(body), size)
-    # Junk that begins like the footer, or repeats it, is what a check of the footer alone would let pass.
+    # A check of the footer alone would accept junk that begins like the footer or repeats it.
     for junk in (b"\0", b"junk", end, end + b"junk", end[:4], end * 2, bytes(300_000)):
         content = append(deflated(tmp_path / "some.whl", body), junk)
         with pytest.raises(MachineError, match="fails its checksum"):
@@ -273,7 +273,7 @@ def test_a_file_that_became_shorter_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MachineError) as caught:
         write([file("x", FileSlice(tmp_path / "gone", 6))])
     assert str(caught.value) == (
@@ -328,7 +328,7 @@ def test_names_that_only_look_odd_are_kept() -> None:
     assert sorted(contents(blob)) == sorted(paths)
 
 
-def test_one_path_twice_is_a_bug_of_ours() -> None:
+def test_a_path_that_occurs_twice_is_a_bug() -> None:
     with pytest.raises(BuildpackError) as caught:
         write([file("a/b", b"1"), file("a/c", b""), file("a/b", b"2")])
     assert caught.value.exit_code == 1
@@ -340,7 +340,7 @@ def test_one_path_twice_is_a_bug_of_ours() -> None:
 
 
 @pytest.mark.parametrize("parent", [file("a/lib", b""), symlink("a/lib", "lib64")])
-def test_nothing_lies_below_a_file_or_a_link(parent: Entry) -> None:
+def test_an_entry_below_a_file_or_a_link_is_refused(parent: Entry) -> None:
     with pytest.raises(AppError) as caught:
         write([file("a/lib/deep/x.py", b""), parent, file("a/lib-other", b"")])
     assert str(caught.value) == (

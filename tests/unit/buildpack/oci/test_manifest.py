@@ -47,7 +47,7 @@ def index(*entries: dict[str, Any]) -> tuple[manifests.Descriptor, ...]:
         ({"config": {}, "layers": []}, "", False),
     ],
 )
-def test_index_or_manifest(body: dict[str, Any], header: str, expected: bool) -> None:
+def test_an_index_is_recognised(body: dict[str, Any], header: str, expected: bool) -> None:
     assert manifests.is_index(raw(body), media_type=header, origin=ORIGIN) is expected
 
 
@@ -61,7 +61,7 @@ def test_schema_1_is_refused() -> None:
     )
 
 
-def test_unknown_document() -> None:
+def test_an_unknown_document_is_refused() -> None:
     with pytest.raises(StackError) as caught:
         manifests.is_index(b"{}", media_type="text/plain", origin=ORIGIN)
     assert str(caught.value) == (
@@ -71,7 +71,7 @@ def test_unknown_document() -> None:
     )
 
 
-def test_artifact_is_no_image() -> None:
+def test_an_artifact_is_not_an_image() -> None:
     config = {"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": DIGEST, "size": 1}
     with pytest.raises(StackError) as caught:
         manifests.parse_manifest_config(raw({"config": config}), origin=ORIGIN)
@@ -91,13 +91,13 @@ def test_artifact_is_no_image() -> None:
         (Platform(architecture="arm", variant="v7"), "armv7"),
     ],
 )
-def test_platform(wanted: Platform, architecture: str) -> None:
+def test_a_platform_is_selected(wanted: Platform, architecture: str) -> None:
     entries = index(listed("arm", "v6"), listed("arm", "v7"), listed("amd64"), listed("arm64", "v8"))
     chosen = manifests.select_platform(entries, wanted, origin=ORIGIN)
     assert chosen.digest == sha256({"arm64": b"arm64v8", "armv7": b"armv7"}.get(architecture, architecture.encode()))
 
 
-def test_platform_that_is_not_there_lists_the_others() -> None:
+def test_a_missing_platform_lists_the_others() -> None:
     attestation = listed("unknown", os="unknown", annotations={"vnd.docker.reference.type": "attestation-manifest"})
     entries = index(listed("arm", "v7"), listed("amd64"), attestation)
     with pytest.raises(StackError) as caught:
@@ -109,7 +109,7 @@ def test_platform_that_is_not_there_lists_the_others() -> None:
     )
 
 
-def test_image_is_read_back() -> None:
+def test_an_image_is_read_back() -> None:
     blobs = Blobs()
     image = image_of(blobs.layer({"a": b"1"}), blobs.layer({"b": b"2"}))
     assert manifests.parse_image(image.manifest, image.config, origin=ORIGIN) == image
@@ -130,7 +130,7 @@ def test_media_types_of_layers_become_oci(media_type: str, expected: str) -> Non
     assert manifests.parse_image(manifest, config, origin=ORIGIN).layers[0].media_type == expected
 
 
-def test_unknown_layer_type() -> None:
+def test_an_unknown_layer_type_is_refused() -> None:
     kind = DOCKER + "image.rootfs.foreign.diff.tar.gzip"
     manifest = raw({"layers": [{"mediaType": kind, "digest": DIGEST, "size": 5}]})
     with pytest.raises(StackError) as caught:
@@ -168,14 +168,14 @@ GOOD_CONFIG = raw({"rootfs": {"diff_ids": [DIGEST]}})
         (raw({"layers": []}), GOOD_CONFIG, "the manifest has 0 layers, the config has 1 diff_ids"),
     ],
 )
-def test_damaged_manifests(manifest: bytes, config: bytes, reason: str) -> None:
+def test_damaged_manifests_are_refused(manifest: bytes, config: bytes, reason: str) -> None:
     with pytest.raises(StackError) as caught:
         manifests.parse_image(manifest, config, origin=ORIGIN)
     assert str(caught.value) == f"{ORIGIN} is not an image that can be read\n\n{BROKEN.format(reason)}"
     assert caught.value.exit_code == 30
 
 
-def test_config_that_is_too_large() -> None:
+def test_a_config_that_is_too_large_is_refused() -> None:
     config = {"mediaType": CONFIG, "digest": DIGEST, "size": 1 << 40}
     with pytest.raises(StackError) as caught:
         manifests.parse_manifest_config(raw({"config": config}), origin=ORIGIN)
@@ -183,7 +183,7 @@ def test_config_that_is_too_large() -> None:
     assert str(caught.value) == f"{ORIGIN} is not an image that can be read\n\n{BROKEN.format(reason)}"
 
 
-def test_platform_without_a_name() -> None:
+def test_a_platform_without_a_name_is_refused() -> None:
     with pytest.raises(StackError) as caught:
         manifests.parse_config_platform(b'{"os": "linux"}', origin=ORIGIN)
     reason = "os and architecture are not both named"

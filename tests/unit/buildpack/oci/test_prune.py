@@ -34,7 +34,7 @@ def age(path: Path, hours: float) -> None:
 
 
 def blob(store: Store, content: bytes, *, hours: float) -> Digest:
-    """Write a blob that was last used so long ago."""
+    """Write a blob that was last used this long ago."""
     digest = store.write(content)
     age(store.path(digest), hours)
     return digest
@@ -60,7 +60,7 @@ def prune(store: Store, *, shelves: tuple[str, ...] = (), dry_run: bool = False,
 
 
 def there(store: Store, digest: Digest) -> bool:
-    """Look without using."""
+    """Return True if the blob is there, without using it."""
     return store.path(digest).exists()
 
 
@@ -68,7 +68,7 @@ def total(store: Store, *shelves: str) -> int:
     return sum(item.size for item in measure(store, shelves))
 
 
-def test_what_no_reference_needs_goes_and_the_rest_stays(store: Store) -> None:
+def test_blobs_without_a_reference_are_dropped_and_the_rest_stays(store: Store) -> None:
     used = remembered(store, "used", blob(store, b"used", hours=99))
     spare = blob(store, b"spare", hours=99)
     image = put(store, LATEST, used)
@@ -80,7 +80,7 @@ def test_what_no_reference_needs_goes_and_the_rest_stays(store: Store) -> None:
     assert store.layer("used") == used
 
 
-def test_least_recently_used_goes_first_until_the_rest_fits(store: Store) -> None:
+def test_least_recently_used_items_go_first_until_the_rest_fits(store: Store) -> None:
     ages = {10: b"a" * 100, 30: b"b" * 100, 20: b"c" * 100}
     digests = {hours: blob(store, content, hours=hours) for hours, content in ages.items()}
     rest = total(store) - 300
@@ -93,21 +93,21 @@ def test_least_recently_used_goes_first_until_the_rest_fits(store: Store) -> Non
     assert [hours for hours, digest in digests.items() if there(store, digest)] == [10]
 
 
-def test_what_was_used_before_a_time_goes_however_much_room_there_is(store: Store) -> None:
+def test_items_used_before_the_cutoff_go_even_if_there_is_room(store: Store) -> None:
     ages = {10: b"a", 30: b"b", 20: b"c"}
     digests = {hours: blob(store, content, hours=hours) for hours, content in ages.items()}
     prune(store, cutoff=NOW - 15 * 3600, keep=1 << 40)
     assert [hours for hours, digest in digests.items() if there(store, digest)] == [10]
 
 
-def test_use_is_what_counts_and_not_when_it_was_written(store: Store) -> None:
+def test_the_last_use_counts_and_not_the_time_of_writing(store: Store) -> None:
     old, older = blob(store, b"old", hours=30), blob(store, b"older", hours=40)
     assert Store(store.root).has(older)
     prune(store, cutoff=NOW - 3600)
     assert (there(store, old), there(store, older)) == (False, True)
 
 
-def test_facts_go_by_their_last_use_and_only_those_that_may(store: Store) -> None:
+def test_facts_of_the_given_shelves_go_by_their_last_use(store: Store) -> None:
     for number in (1, 2):
         for kind in ("wheel", "stack"):
             store.remember(kind, str(number), number)
@@ -124,7 +124,7 @@ def test_facts_go_by_their_last_use_and_only_those_that_may(store: Store) -> Non
     assert left == {("wheel", 1): None, ("wheel", 2): 2, ("stack", 1): 1, ("stack", 2): 2}
 
 
-def test_a_fact_that_a_running_build_looked_at_stays(store: Store) -> None:
+def test_a_fact_that_a_running_build_recalled_stays(store: Store) -> None:
     store.remember("wheel", "key", 1)
     age(store.fact_path("wheel", "key"), hours=99)
     build = Store(store.root)
@@ -135,7 +135,7 @@ def test_a_fact_that_a_running_build_looked_at_stays(store: Store) -> None:
     assert build.recall("wheel", "key") == 1
 
 
-def test_images_go_where_they_may_and_leave_what_others_need(store: Store) -> None:
+def test_images_go_if_allowed_and_leave_shared_blobs(store: Store) -> None:
     shared = remembered(store, "shared", blob(store, b"shared", hours=99))
     alone = remembered(store, "alone", blob(store, b"alone", hours=99))
     newer = put(store, LATEST, shared, hours=10)
@@ -161,14 +161,14 @@ def test_two_names_of_one_image_keep_it_as_long_as_one_is_left(store: Store) -> 
     assert store.missing(image) == ()
 
 
-def test_layer_keys_are_forgotten_with_their_blobs(store: Store) -> None:
+def test_layer_keys_are_removed_with_their_blobs(store: Store) -> None:
     remembered(store, "key", blob(store, b"a" * 100, hours=99))
     prune(store, keep=0)
     assert store.layer("key") is None
     assert list((store.root / "layers").iterdir()) == []
 
 
-def test_entries_of_shelves_go_as_a_whole_and_work_in_progress_is_none(store: Store) -> None:
+def test_entries_of_shelves_go_as_a_whole_and_unfinished_ones_stay(store: Store) -> None:
     shelf = store.folder("wheels")
     for name, hours in (("old", 30), ("new", 10), ("now.part", 30), (".gone", 30)):
         (shelf / name).mkdir()
@@ -186,7 +186,7 @@ def test_entries_of_shelves_go_as_a_whole_and_work_in_progress_is_none(store: St
     assert not list((store.root / "tmp").iterdir())
 
 
-def test_a_dry_run_tells_the_same_and_drops_nothing(store: Store) -> None:
+def test_a_dry_run_reports_the_same_and_drops_nothing(store: Store) -> None:
     spare = blob(store, b"spare", hours=99)
     told = prune(store, keep=0, dry_run=True)
     assert there(store, spare)
@@ -217,7 +217,7 @@ def test_abandoned_work_is_removed_after_a_day(store: Store) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["new", "new.txt"]
 
 
-def test_where_no_store_is_there_is_nothing_to_prune(store: Store) -> None:
+def test_a_folder_without_a_store_is_not_pruned(store: Store) -> None:
     assert prune(store, keep=0) == Pruned(dropped=(), spared=(), left=0)
     assert not store.root.exists()
 
@@ -227,7 +227,7 @@ def test_where_no_store_is_there_is_nothing_to_prune(store: Store) -> None:
 
 @contextmanager
 def another_process(store: Store, *used: Digest) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that uses these blobs, and then does nothing."""
+    """Run a process that uses these blobs and then waits."""
     script = (
         "import sys; from pathlib import Path; from buildpack.oci.store import Store; "
         "from buildpack.oci.digest import Digest\n"
@@ -248,7 +248,7 @@ def another_process(store: Store, *used: Digest) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
-def test_what_a_running_build_used_stays_and_the_rest_goes(store: Store) -> None:
+def test_items_that_a_running_build_used_stay_and_the_rest_goes(store: Store) -> None:
     used, spare = blob(store, b"used", hours=99), blob(store, b"spare", hours=99)
     with another_process(store, used) as process:
         done = prune(store, keep=0)
@@ -272,8 +272,8 @@ def test_an_image_that_a_running_build_uses_stays(store: Store) -> None:
     assert store.missing(image) == ()
 
 
-def test_what_was_used_within_the_hour_before_a_build_began_counts_as_its_own(store: Store) -> None:
-    """A use so short a time ago does not write, so it cannot be told from the build's own."""
+def test_a_use_within_the_hour_before_a_build_counts_as_its_own(store: Store) -> None:
+    """A use within the hour does not write, so the build's own use of the file would not show."""
     fresh, stale = blob(store, b"fresh", hours=0.9), blob(store, b"stale", hours=1.1)
     with another_process(store):
         prune(store, keep=0)
@@ -294,7 +294,7 @@ def test_a_lease_ends_with_its_store(store: Store) -> None:
     assert oldest_lease(root, own=store.lease.path) is None
 
 
-def test_a_lease_goes_on_in_the_program_that_a_process_becomes(store: Store) -> None:
+def test_a_lease_survives_exec(store: Store) -> None:
     store.write(b"x")
     script = (
         "import os, sys; from pathlib import Path; from buildpack.oci.store import Store\n"

@@ -26,7 +26,7 @@ HEX = "0123456789abcdef" * 4
         (f"python:3.12@sha256:{HEX}", f"docker.io/library/python:3.12@sha256:{HEX}"),
     ],
 )
-def test_full_name(text: str, full: str) -> None:
+def test_a_reference_has_a_full_name(text: str, full: str) -> None:
     assert str(parse_reference(text)) == full
     assert str(parse_reference(full)) == full
 
@@ -45,12 +45,12 @@ def test_full_name(text: str, full: str) -> None:
         ("127.0.0.1.example.org/app", "127.0.0.1.example.org", False),
     ],
 )
-def test_where_it_is_asked_for(text: str, host: str, local: bool) -> None:
+def test_a_reference_has_a_host(text: str, host: str, local: bool) -> None:
     reference = parse_reference(text)
     assert (reference.host, reference.local) == (host, local)
 
 
-def test_digest_decides() -> None:
+def test_the_digest_decides() -> None:
     reference = parse_reference(f"python:3.12@sha256:{HEX}")
     assert reference.selector == f"sha256:{HEX}"
     assert parse_reference("python:3.12").selector == "3.12"
@@ -112,7 +112,7 @@ FORM = "hint: write it as [REGISTRY/]NAME[:TAG][@sha256:DIGEST], like 'python:3.
         ),
     ],
 )
-def test_mistakes(text: str, message: str) -> None:
+def test_mistakes_are_explained(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_reference(text)
     assert str(caught.value) == message

@@ -27,7 +27,7 @@ def referrer(subject: Digest, note: str) -> tuple[bytes, dict[Digest, bytes]]:
 
 
 @pytest.mark.parametrize("keeps", [True, False], ids=["by itself", "by tag"])
-def test_referrers(server, proxy, client, keeps):
+def test_referrers_are_pushed_and_listed(server, proxy, client, keeps):
     server.referrers = keeps
     subject = sha256(b"subject")
     made = {}
@@ -46,7 +46,7 @@ def test_referrers(server, proxy, client, keeps):
     assert tagged is not keeps
 
 
-def test_referrers_on_several_pages(server, proxy, client):
+def test_referrers_on_several_pages_are_listed(server, proxy, client):
     server.page = 2
     subject = sha256(b"subject")
     with Transport({}) as transport:
@@ -58,13 +58,13 @@ def test_referrers_on_several_pages(server, proxy, client):
     ]
 
 
-def test_referrers_of_a_server_with_a_page_for_everything(proxy, client):
+def test_a_web_page_is_not_a_list_of_referrers(proxy, client):
     proxy.fault("GET", "/referrers/", proxies.answer(200, b"<html>", Content_Type="text/html"))
     assert fetch_referrers(client, sha256(b"subject")).listed == ()
 
 
-def test_another_pushed_a_referrer_meanwhile(server, proxy, client):
-    """Nothing locks a tag: what was overwritten is put there again."""
+def test_a_referrer_that_another_writer_replaced_is_added_again(server, proxy, client):
+    """Tags have no locks, so an overwritten entry is added again."""
     server.referrers = False
     subject = sha256(b"subject")
     reference = parse_reference(f"{proxy.name}/team/app:1")

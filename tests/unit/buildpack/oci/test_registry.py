@@ -1,4 +1,4 @@
-"""A registry that misbehaves, on loopback; tests/integration/test_registry.py has a real one."""
+"""A registry on loopback that misbehaves; tests/integration/test_registry.py has a real one."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def gives(body: bytes, status: int = 200, **headers: str) -> Answer:
 
 
 def cuts(body: bytes, after: int) -> Answer:
-    """Promise the whole body, send its beginning, and hang up."""
+    """Promise the whole body, send its beginning, then hang up."""
 
     def answer(handler: Handler) -> None:
         start = int((handler.headers["Range"] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
@@ -140,7 +140,7 @@ def message(call: Callable[[], object]) -> str:
 # Images
 
 
-def test_one_platform(server: Server) -> None:
+def test_an_image_for_one_platform_is_fetched(server: Server) -> None:
     blobs = Blobs()
     image = image_of(blobs.layer({"a": b"1"}))
     serve_image(server, image, blobs)
@@ -155,7 +155,7 @@ def test_one_platform(server: Server) -> None:
     assert server.seen[0][1]["Accept"].startswith(MANIFEST)
 
 
-def test_several_platforms(server: Server) -> None:
+def test_the_image_for_a_platform_is_chosen_from_an_index(server: Server) -> None:
     blobs = Blobs()
     image = image_of(blobs.layer({"a": b"1"}), platform=Platform(architecture="arm64"))
     serve_image(server, image, blobs)
@@ -177,7 +177,7 @@ def test_several_platforms(server: Server) -> None:
         )
 
 
-def test_one_platform_that_is_another(server: Server) -> None:
+def test_an_image_for_another_platform_is_refused(server: Server) -> None:
     blobs = Blobs()
     serve_image(server, image_of(blobs.layer({"a": b"1"})), blobs)
     with client(server) as registry:
@@ -190,7 +190,7 @@ def test_one_platform_that_is_another(server: Server) -> None:
 # Digests
 
 
-def test_manifest_pulled_by_digest_is_verified(server: Server) -> None:
+def test_a_manifest_fetched_by_digest_is_verified(server: Server) -> None:
     wanted, sent = sha256(b"wanted"), b'{"schemaVersion":2}'
     server.script[f"/manifests/{wanted}"] = [gives(sent, Content_Type=MANIFEST)]
     with client(server, selector=f"@{wanted}") as registry:
@@ -201,14 +201,14 @@ def test_manifest_pulled_by_digest_is_verified(server: Server) -> None:
         )
 
 
-def test_manifest_pulled_by_tag_is_verified_against_the_header(server: Server) -> None:
+def test_a_manifest_fetched_by_tag_is_verified_against_the_header(server: Server) -> None:
     wanted = sha256(b"wanted")
     server.script["/manifests/1"] = [gives(b"{}", Content_Type=MANIFEST, Docker_Content_Digest=str(wanted))]
     with client(server) as registry:
         assert f"Its bytes should have the digest {wanted}" in message(registry.fetch_manifest)
 
 
-def test_blob_with_other_bytes(server: Server) -> None:
+def test_a_blob_with_other_bytes_is_refused(server: Server) -> None:
     wanted = sha256(b"good")
     server.script[f"/blobs/{wanted}"] = [gives(b"evil")]
     assert message(lambda: fetch(server, b"evil", digest=wanted)) == (
@@ -217,7 +217,7 @@ def test_blob_with_other_bytes(server: Server) -> None:
     )
 
 
-def test_blob_that_is_longer(server: Server) -> None:
+def test_a_longer_blob_is_refused(server: Server) -> None:
     server.script[f"/blobs/{sha256(b'1234')}"] = [gives(b"12345678")]
     assert message(lambda: fetch(server, b"1234")) == (
         f"{server.name}/team/app:1 arrived damaged\n\nBlob {sha256(b'1234')}: more than its 4 bytes came.\n\n"
@@ -225,7 +225,7 @@ def test_blob_that_is_longer(server: Server) -> None:
     )
 
 
-def test_encoded_blob_is_not_decoded(server: Server) -> None:
+def test_an_encoded_blob_is_not_decoded(server: Server) -> None:
     import gzip
 
     body = gzip.compress(b"layer")
@@ -237,20 +237,20 @@ def test_encoded_blob_is_not_decoded(server: Server) -> None:
 # Interruptions
 
 
-def test_cut_blob_is_taken_up_where_it_ended(server: Server) -> None:
+def test_a_cut_blob_is_resumed_where_it_ended(server: Server) -> None:
     body = bytes(range(256)) * 40
     server.script[f"/blobs/{sha256(body)}"] = [cuts(body, 4000), cuts(body, 4000), cuts(body, 99999)]
     assert fetch(server, body) == body
     assert [headers.get("Range") for _, headers in server.seen] == [None, "bytes=4000-", "bytes=8000-"]
 
 
-def test_cut_blob_from_a_server_without_ranges_starts_again(server: Server) -> None:
+def test_a_cut_blob_from_a_server_without_ranges_starts_again(server: Server) -> None:
     body = bytes(range(256)) * 40
     server.script[f"/blobs/{sha256(body)}"] = [cuts(body, 4000), gives(body)]
     assert fetch(server, body) == body
 
 
-def test_blob_that_never_comes_whole(server: Server) -> None:
+def test_a_blob_that_is_cut_every_time_is_an_error(server: Server) -> None:
     body = bytes(1000)
     server.script[f"/blobs/{sha256(body)}"] = [cuts(body, 100), cuts(body, 0)]
     pauses: list[float] = []
@@ -262,14 +262,14 @@ def test_blob_that_never_comes_whole(server: Server) -> None:
     assert pauses == [0.5, 1.0, 2.0, 4.0]
 
 
-def test_cut_manifest_is_asked_for_again(server: Server) -> None:
+def test_a_cut_manifest_is_fetched_again(server: Server) -> None:
     body = b'{"schemaVersion":2}'
     server.script["/manifests/1"] = [cuts(body, 5), hang_up, gives(body, Content_Type=MANIFEST)]
     with client(server) as registry:
         assert registry.fetch_manifest().raw == body
 
 
-def test_failures_that_pass(server: Server) -> None:
+def test_failures_that_pass_are_retried(server: Server) -> None:
     body = b'{"schemaVersion":2}'
     soon = format_datetime(datetime.now(UTC) - timedelta(seconds=5), usegmt=True)
     server.script["/manifests/1"] = [
@@ -285,7 +285,7 @@ def test_failures_that_pass(server: Server) -> None:
     assert pauses[:3] == [0.5, 7.0, 60.0]
 
 
-def test_failures_that_stay(server: Server) -> None:
+def test_failures_that_stay_are_errors(server: Server) -> None:
     server.script["/manifests/1"] = [gives(b"", 503)]
     server.script["/manifests/2"] = [gives(b"", 429)]
     with client(server) as registry:
@@ -320,7 +320,7 @@ def needs_token(server: Server, token: str, answer: Answer) -> Answer:
     return check
 
 
-def test_anonymous_token_is_fetched_once(server: Server) -> None:
+def test_an_anonymous_token_is_fetched_once(server: Server) -> None:
     body = b'{"schemaVersion":2}'
     server.script["/manifests/1"] = [needs_token(server, "abc", gives(body, Content_Type=MANIFEST))]
     server.script["/token?service=reg&scope=repository%3Ateam%2Fapp%3Apull"] = [gives(b'{"token":"abc"}')]
@@ -335,7 +335,7 @@ def test_anonymous_token_is_fetched_once(server: Server) -> None:
     ]
 
 
-def test_expired_token_is_fetched_again(server: Server) -> None:
+def test_an_expired_token_is_fetched_again(server: Server) -> None:
     body = b'{"schemaVersion":2}'
     good = gives(body, Content_Type=MANIFEST)
     server.script["/manifests/1"] = [
@@ -353,7 +353,7 @@ def test_expired_token_is_fetched_again(server: Server) -> None:
 
 
 @pytest.mark.parametrize("token", [b"no json", b'{"token": 1}', b'{"token": "a\\r\\nX-Evil: 1"}', b"[]"])
-def test_token_that_is_none(server: Server, token: bytes) -> None:
+def test_an_invalid_token_is_not_used(server: Server, token: bytes) -> None:
     server.script["/manifests/1"] = [needs_token(server, "x", missing)]
     server.script["/token?service=reg&scope=repository%3Ateam%2Fapp%3Apull"] = [gives(token)]
     with client(server) as registry:
@@ -370,7 +370,7 @@ def denied(server: Server, status: int) -> str:
     )
 
 
-def test_private_repositories(server: Server) -> None:
+def test_a_private_repository_asks_for_a_login(server: Server) -> None:
     for answer, status in (
         (gives(b"", 401, WWW_Authenticate='Basic realm="x"'), 401),
         (gives(b"", 401), 401),
@@ -383,7 +383,7 @@ def test_private_repositories(server: Server) -> None:
             assert message(registry.fetch_manifest) == denied(server, status)
 
 
-def test_nothing_of_the_process_s_own_environment_is_believed(
+def test_the_environment_of_the_process_is_not_read(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -417,7 +417,7 @@ def another() -> Iterator[Server]:
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
 def test_no_login_follows_a_redirect_to_another_host(server: Server, scheme: str, tmp_path: Path) -> None:
-    """Another port is another host; registries send those who pull to a store for blobs."""
+    """Another port counts as another host; many registries redirect to a store of blobs."""
     (tmp_path / "config.json").write_text(
         json.dumps({"auths": {server.name: {"username": "me", "password": "secret"}}})
     )
@@ -440,8 +440,8 @@ def test_no_login_follows_a_redirect_to_another_host(server: Server, scheme: str
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
-def test_a_host_we_are_sent_to_names_no_place_for_the_login(server: Server, scheme: str, tmp_path: Path) -> None:
-    """It could name one of its own."""
+def test_a_redirect_s_host_cannot_choose_where_the_login_goes(server: Server, scheme: str, tmp_path: Path) -> None:
+    """It could name its own token server."""
     auths = {server.name: {"username": "me", "password": "secret"}}
     (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
     reference = parse_reference(f"{server.name}/team/app:1")
@@ -460,7 +460,7 @@ def test_a_host_we_are_sent_to_names_no_place_for_the_login(server: Server, sche
         assert all("Authorization" not in headers for _, headers in [*other.seen, *server.seen])
 
 
-def test_an_upload_taken_elsewhere_goes_without_the_login(server: Server, tmp_path: Path) -> None:
+def test_an_upload_to_another_host_has_no_login(server: Server, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps({"auths": {server.name: {"username": "me", "password": "secret"}}})
     )
@@ -487,14 +487,14 @@ def test_an_upload_taken_elsewhere_goes_without_the_login(server: Server, tmp_pa
         ("", []),
     ],
 )  # fmt: skip
-def test_challenges(header: str, expected: list[tuple[str, dict[str, str]]]) -> None:
+def test_challenges_are_parsed(header: str, expected: list[tuple[str, dict[str, str]]]) -> None:
     assert list(parse_challenges(header)) == expected
 
 
 # Not there, or no registry
 
 
-def test_unknown_tag(server: Server) -> None:
+def test_an_unknown_tag_is_an_error(server: Server) -> None:
     with client(server) as registry:
         assert message(registry.fetch_manifest) == (
             f"{server.name}/team/app:1 does not exist\n\n"
@@ -511,7 +511,7 @@ def test_unknown_tag(server: Server) -> None:
         (gives(b"<html>", 404, Content_Type="text/html; charset=utf-8"), "a web page (404)"),
     ],
 )
-def test_not_a_registry(server: Server, answer: Answer, found: str) -> None:
+def test_a_server_that_is_not_a_registry_is_an_error(server: Server, answer: Answer, found: str) -> None:
     server.script["/manifests/1"] = [answer]
     with client(server) as registry:
         assert message(registry.fetch_manifest) == (
@@ -520,7 +520,7 @@ def test_not_a_registry(server: Server, answer: Answer, found: str) -> None:
         )
 
 
-def test_manifest_that_is_too_large(server: Server) -> None:
+def test_a_manifest_that_is_too_large_is_refused(server: Server) -> None:
     server.script["/manifests/1"] = [gives(b" " * ((4 << 20) + 1), Content_Type=MANIFEST)]
     with client(server) as registry:
         assert message(registry.fetch_manifest) == (
@@ -532,7 +532,7 @@ def test_manifest_that_is_too_large(server: Server) -> None:
 UNREACHABLE = "hint: check the network, and HTTPS_PROXY if there is a proxy."
 
 
-def test_nothing_listens() -> None:
+def test_a_port_without_a_listener_is_an_error() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         name = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -543,7 +543,7 @@ def test_nothing_listens() -> None:
         )
 
 
-def test_name_that_does_not_resolve() -> None:
+def test_a_name_that_does_not_resolve_is_an_error() -> None:
     with Registry(parse_reference("registry.invalid/app:1"), environ={}) as registry:
         assert message(registry.fetch_manifest) == (
             "the registry registry.invalid cannot be reached\n\nIts name does not resolve.\n\n"
@@ -551,7 +551,7 @@ def test_name_that_does_not_resolve() -> None:
         )
 
 
-def test_connections_that_are_cut_every_time(server: Server) -> None:
+def test_connections_that_are_cut_every_time_are_an_error(server: Server) -> None:
     server.script["/manifests/1"] = [hang_up]
     pauses: list[float] = []
     with client(server, pauses) as registry:
@@ -561,7 +561,7 @@ def test_connections_that_are_cut_every_time(server: Server) -> None:
     assert pauses == [0.5, 1.0, 2.0, 4.0]
 
 
-def test_proxy_that_is_not_there() -> None:
+def test_a_proxy_without_a_listener_is_an_error() -> None:
     environ = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.com"}
     with Registry(parse_reference("registry.invalid/app:1"), environ=environ) as registry:
         assert message(registry.fetch_manifest) == (
@@ -574,7 +574,7 @@ def test_proxy_that_is_not_there() -> None:
 
 
 def certify(made: Path, host: str = "0.0.0.0", *, expired: bool = False) -> Path:
-    """Write a key and its certificate, and the certificate alone beside."""
+    """Write a file with a key and its certificate, and a file with the certificate."""
     commands = [
         ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
          "-subj", "/CN=test", "-addext", f"subjectAltName=IP:{host}", "-keyout", str(made), "-out", f"{made}.crt"],
@@ -594,7 +594,7 @@ def certificate(tmp_path: Path) -> Path:
 def over_tls(server: Server, certificate: Path) -> str:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    # The handshake is for each connection's own thread: one that never comes must not keep the server waiting.
+    # Each connection's own thread does the handshake, so that a client without a handshake does not block the server.
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     return f"0.0.0.0:{server.server_address[1]}"
 
@@ -626,7 +626,7 @@ RENAME = "use the name in the registry's certificate, or give the registry a cer
     ("host", "why", "hint"),
     [("0.0.0.0", "certificate has expired", RENEW), ("127.0.0.1", "IP address mismatch", RENAME)],
 )
-def test_certificates_that_no_authority_mends(server: Server, tmp_path: Path, host: str, why: str, hint: str) -> None:
+def test_a_bad_certificate_is_an_error(server: Server, tmp_path: Path, host: str, why: str, hint: str) -> None:
     made = certify(tmp_path / "server.pem", host, expired=host == "0.0.0.0")
     name = over_tls(server, made)
     environ = {"REQUESTS_CA_BUNDLE": f"{made}.crt"}
@@ -636,8 +636,8 @@ def test_certificates_that_no_authority_mends(server: Server, tmp_path: Path, ho
         )
 
 
-def test_a_registry_that_wants_tls_after_all(server: Server) -> None:
-    """Go's servers answer 400 to whoever speaks none, the real registry among them."""
+def test_a_registry_that_wants_tls_gets_a_hint(server: Server) -> None:
+    """Servers in Go answer 400 to a plain request; the real registry is one of them."""
     text = b"Client sent an HTTP request to an HTTPS server.\n"
     server.script["/manifests/1"] = [gives(text, 400, Content_Type="text/plain")]
     with client(server) as registry:
@@ -649,7 +649,7 @@ def test_a_registry_that_wants_tls_after_all(server: Server) -> None:
         )
 
 
-def test_redirect_to_plain_http_is_refused(server: Server, certificate: Path) -> None:
+def test_a_redirect_to_plain_http_is_refused(server: Server, certificate: Path) -> None:
     with another() as plain:
         plain.script = {"/elsewhere": [gives(b"{}")]}
         name = over_tls(server, certificate)
@@ -667,7 +667,7 @@ def test_redirect_to_plain_http_is_refused(server: Server, certificate: Path) ->
         ("file:///etc/passwd", "It redirects to something that is not a web address."),
     ],
 )
-def test_a_redirect_to_nowhere_is_told(server: Server, target: str, why: str) -> None:
+def test_a_redirect_to_nowhere_is_an_error(server: Server, target: str, why: str) -> None:
     server.script["/manifests/1"] = [gives(b"", 307, Location=target)]
     with client(server) as registry:
         assert message(registry.fetch_manifest) == (
@@ -698,7 +698,7 @@ def test_a_redirect_s_endless_body_is_not_read(server: Server) -> None:
         assert cut_off.wait(30)
 
 
-def test_a_login_that_was_not_asked_for_is_tried_and_not_said_to_be_missing(server: Server, tmp_path: Path) -> None:
+def test_a_login_is_tried_even_if_the_registry_did_not_ask(server: Server, tmp_path: Path) -> None:
     """A firewall answers 403 to everything and asks for nothing."""
     auths = {server.name: {"username": "me", "password": "secret"}}
     (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
@@ -710,8 +710,8 @@ def test_a_login_that_was_not_asked_for_is_tried_and_not_said_to_be_missing(serv
     assert "there is none for this registry" not in told
 
 
-def test_an_upload_s_place_named_without_tls(server: Server, certificate: Path) -> None:
-    """A registry behind a proxy that speaks TLS for it calls itself http; nothing is sent there in the clear."""
+def test_an_upload_address_without_tls_is_used_with_tls(server: Server, certificate: Path) -> None:
+    """A registry behind a proxy that ends TLS may give addresses with http; no request goes there without TLS."""
     name = over_tls(server, certificate)
     reference = parse_reference(f"{name}/team/app:1")
     environ = {"REQUESTS_CA_BUNDLE": f"{certificate}.crt"}
@@ -737,14 +737,14 @@ def without_tls(name: str, reason: str) -> str:
     )
 
 
-def test_registry_without_tls(server: Server) -> None:
+def test_a_registry_without_tls_is_an_error(server: Server) -> None:
     name = f"0.0.0.0:{server.server_address[1]}"
     with Registry(parse_reference(f"{name}/team/app:1"), environ={}) as registry:
         assert message(registry.fetch_manifest) == without_tls(name, "TLS failed: wrong version number")
 
 
 @pytest.mark.parametrize("value", ["{}", "0.0.0.0", "example.com, {}"])
-def test_registry_without_tls_on_request(server: Server, value: str) -> None:
+def test_a_registry_without_tls_is_used_on_request(server: Server, value: str) -> None:
     name = f"0.0.0.0:{server.server_address[1]}"
     server.script["/manifests/1"] = [gives(b"{}", Content_Type=MANIFEST)]
     environ = {"DEPLOY_INSECURE_REGISTRIES": value.format(name)}

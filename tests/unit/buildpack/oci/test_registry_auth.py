@@ -1,4 +1,4 @@
-"""Where logins lie, and which one a repository gets."""
+"""The places of logins, and the login for each repository."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def user_of(repository: str, environ: dict[str, str], registry: str = "quay.io")
 
 
 def test_the_longest_namespace_wins(tmp_path: Path) -> None:
-    """containers-auth.json(5); and a team's login is for the team's repositories alone."""
+    """As in containers-auth.json(5): a team's login is only for the team's repositories."""
     file = tmp_path / "auth.json"
     names = ("quay.io/team/app", "quay.io/team", "quay.io/team/app/deep", "elsewhere.io/other")
     write(file, auths={name: entry(name) for name in names})
@@ -43,20 +43,20 @@ def test_the_longest_namespace_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["https://quay.io/v1/", "http://quay.io/team/", "quay.io/v2/", "quay.io/"])
-def test_an_address_is_the_whole_registry_s(tmp_path: Path, key: str) -> None:
+def test_an_address_is_for_the_whole_registry(tmp_path: Path, key: str) -> None:
     write(tmp_path / "config.json", auths={key: entry("me")})
     assert user_of("anything", {"DOCKER_CONFIG": str(tmp_path)}) == "me"
 
 
-def test_docker_hub_s_namespaces(tmp_path: Path) -> None:
+def test_namespaces_of_docker_hub_are_read(tmp_path: Path) -> None:
     write(tmp_path / "auth.json", auths={"docker.io/team": entry("team"), "https://index.docker.io/v1/": entry("me")})
     environ = {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
     assert user_of("team/app", environ, "docker.io") == "team"
     assert user_of("library/python", environ, "docker.io") == "me"
 
 
-def test_a_namespace_of_podman_s_completes_what_docker_has(tmp_path: Path) -> None:
-    """Docker's file comes first; where that has a login for all of the registry, nothing else is looked for."""
+def test_a_namespace_of_podman_s_adds_to_docker_s_logins(tmp_path: Path) -> None:
+    """Docker's file comes first; if it has a login for the whole registry, podman's files are not read."""
     write(tmp_path / "auth.json", auths={"quay.io": entry("podman")})
     write(tmp_path / "config.json", auths={"quay.io/team": entry("team")})
     environ = {"DOCKER_CONFIG": str(tmp_path), "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
@@ -66,8 +66,8 @@ def test_a_namespace_of_podman_s_completes_what_docker_has(tmp_path: Path) -> No
     assert user_of("team/app", environ) == "docker"
 
 
-def test_podman_s_files(tmp_path: Path) -> None:
-    """The one that is named, alone; else the session's, then the lasting one."""
+def test_podman_s_files_have_an_order(tmp_path: Path) -> None:
+    """Only the file of REGISTRY_AUTH_FILE if it is set; else the session's file, then the permanent one."""
     write(tmp_path / "run/containers/auth.json", auths={"quay.io": entry("session")})
     write(tmp_path / "settings/containers/auth.json", auths={"quay.io": entry("lasting")})
     write(tmp_path / ".config/containers/auth.json", auths={"quay.io": entry("home")})
@@ -90,8 +90,8 @@ def helpers(folder: Path) -> dict[str, str]:
     return {"DOCKER_CONFIG": str(folder), "PATH": f"{folder}{os.pathsep}{os.defpath}"}
 
 
-def test_helpers(tmp_path: Path) -> None:
-    """This registry's comes before the one for all, and both before the file; an empty name means the file."""
+def test_helpers_have_an_order(tmp_path: Path) -> None:
+    """The registry's own helper comes first, then the helper for all, then the file; an empty name means the file."""
     environ = helpers(tmp_path)
     auths = {"quay.io": entry("file")}
     for own, everybody, wanted in (
@@ -106,8 +106,8 @@ def test_helpers(tmp_path: Path) -> None:
         assert user_of("team/app", environ) == wanted
 
 
-def test_a_login_that_is_no_text(tmp_path: Path) -> None:
-    """Bytes of a variable are sent as they are; what JSON alone can write counts as absent."""
+def test_a_login_that_is_not_text(tmp_path: Path) -> None:
+    """Bytes of a variable are sent unchanged; a text of JSON that cannot be encoded counts as absent."""
     environ = {"DEPLOY_REGISTRY_USER": "me", "DEPLOY_REGISTRY_PASSWORD": os.fsdecode(b"caf\xe9")}
     login = find_logins("quay.io", environ, home=True).of("app")
     assert login is not None

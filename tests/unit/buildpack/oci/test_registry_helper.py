@@ -1,4 +1,4 @@
-"""Credential helpers: programs of the user's, whatever they do."""
+"""Credential helpers, which are programs of the user and may do anything."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def running_in(folder: Path) -> list[str]:
         f"head -c 300000 /dev/zero >&2; printf '{ANSWER}'",  # what it complains of is not waited for
     ],
 )
-def test_an_answer(folder: Path, script: str) -> None:
+def test_an_answer_is_read(folder: Path, script: str) -> None:
     assert ask(folder, script) == ("me", "pass word")
 
 
-def test_the_next_name_is_asked_for_where_the_first_is_unknown(folder: Path) -> None:
+def test_the_next_name_is_asked_if_the_first_is_unknown(folder: Path) -> None:
     script = f"""
         read -r server
         test "$server" = second.example && printf '{ANSWER}' && exit
@@ -65,7 +65,7 @@ def test_the_next_name_is_asked_for_where_the_first_is_unknown(folder: Path) -> 
     assert ask(folder, "echo credentials not found in native keychain; exit 1") is None
 
 
-def test_our_own_login_is_none_of_its_business(folder: Path) -> None:
+def test_the_helper_does_not_get_our_own_login(folder: Path) -> None:
     ours = {"DEPLOY_REGISTRY_USER": "robot", "DEPLOY_REGISTRY_PASSWORD": "secret", "DEPLOY_REGISTRY": "ghcr.io"}
     assert ask(folder, f"env >environment; printf '{ANSWER}'", AWS_PROFILE="team", **ours)
     told = dict(line.split("=", 1) for line in (folder / "environment").read_text().splitlines())
@@ -86,36 +86,36 @@ def test_our_own_login_is_none_of_its_business(folder: Path) -> None:
         ":",
     ],
 )
-def test_garbage(folder: Path, script: str) -> None:
+def test_garbage_is_an_error(folder: Path, script: str) -> None:
     assert refused(folder, script) == "docker-credential-test did not answer with JSON."
 
 
 @pytest.mark.parametrize("answer", ["{}", '{"Username":"me","Secret":["a"]}'])
-def test_an_answer_without_a_secret_that_can_be_sent(folder: Path, answer: str) -> None:
+def test_an_answer_without_a_usable_secret_counts_as_none(folder: Path, answer: str) -> None:
     (folder / "answer").write_text(answer)
     assert ask(folder, "cat answer") is None
 
 
-def test_a_flood(folder: Path) -> None:
-    """No more is read than an answer can have, and what prints it is ended."""
+def test_a_flood_is_cut(folder: Path) -> None:
+    """Only the size of an answer is read, and the helper is killed."""
     told = refused(folder, "exec yes")
     assert told == "docker-credential-test printed more than 1048576 bytes, which cannot be a login."
     assert running_in(folder) == []
 
 
-def test_one_that_hangs(folder: Path) -> None:
+def test_a_helper_that_hangs_is_killed(folder: Path) -> None:
     told = refused(folder, "exec sleep 1000", lasts=1.0)
     assert told == "docker-credential-test gave no answer within 1 seconds."
     assert running_in(folder) == []
 
 
-def test_one_that_says_a_word_now_and_then(folder: Path) -> None:
+def test_a_helper_that_prints_now_and_then_is_killed(folder: Path) -> None:
     told = refused(folder, "while :; do echo word; sleep 0.05; done", lasts=1.0)
     assert told == "docker-credential-test gave no answer within 1 seconds."
 
 
-def test_what_it_leaves_running_is_not_waited_for(folder: Path) -> None:
-    """A key ring, say, that keeps its output open."""
+def test_programs_that_the_helper_leaves_running_do_not_delay_us(folder: Path) -> None:
+    """A key ring, for example, that keeps the output open."""
     try:
         assert ask(folder, f"sleep 1000 & echo $! >pid; printf '{ANSWER}'") == ("me", "pass word")
     finally:

@@ -44,7 +44,7 @@ def image(*layers: Layer, label: str = "") -> Image:
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int]]:
-    """Return what would tell of a change; a lease says that somebody looks, and is none."""
+    """Return the state of the store, without leases, which reading changes."""
     found = [path for path in root.rglob("*") if path.relative_to(root).parts[0] != "leases"]
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
@@ -100,7 +100,7 @@ def test_a_blob_that_is_not_committed_leaves_nothing(store: Store) -> None:
     assert list((store.root / "blobs" / "sha256").iterdir()) == []
 
 
-def test_bytes_that_are_not_what_was_promised_are_refused(store: Store) -> None:
+def test_bytes_with_another_digest_are_refused(store: Store) -> None:
     with store.blob() as writer:
         writer.write(b"something else")
         with pytest.raises(MachineError) as caught:
@@ -114,7 +114,7 @@ def test_bytes_that_are_not_what_was_promised_are_refused(store: Store) -> None:
     assert leftovers(store) == []
 
 
-def test_a_writer_that_hashes_itself_is_believed(store: Store) -> None:
+def test_a_writer_that_hashes_itself_is_trusted(store: Store) -> None:
     with store.blob(hashed=False) as writer:
         writer.write(b"hello")
         assert writer.commit(sha256(b"hello")) == sha256(b"hello")
@@ -174,7 +174,7 @@ def test_a_damaged_blob_is_found_when_streamed(store: Store, kind: str, size: in
     assert not store.has(digest)
 
 
-def test_a_reader_that_takes_exactly_the_size_is_told_of_damage_too(store: Store) -> None:
+def test_a_reader_of_exactly_the_size_sees_damage_too(store: Store) -> None:
     digest = store.write(b"hello" * 1000)
     damage(store.path(digest), "flipped")
     with pytest.raises(MachineError, match="is damaged"), store.open(digest) as stream:
@@ -200,7 +200,7 @@ def test_a_stream_can_be_sent_again_from_the_start(store: Store) -> None:
             stream.read()
 
 
-def test_a_blob_that_was_mended_meanwhile_is_not_dropped(store: Store) -> None:
+def test_a_blob_that_was_replaced_meanwhile_is_not_dropped(store: Store) -> None:
     digest = store.write(b"hello" * 1000)
     damage(store.path(digest), "flipped")
     with store.open(digest) as stream:
@@ -227,7 +227,7 @@ def test_a_layer_is_remembered_by_its_key(store: Store) -> None:
 
 
 @pytest.mark.parametrize("kind", ["truncated", "emptied", "gone"])
-def test_a_layer_whose_blob_has_not_its_size_is_absent(store: Store, kind: str) -> None:
+def test_a_layer_whose_blob_has_another_size_is_absent(store: Store, kind: str) -> None:
     made = layer(store, b"blob")
     store.remember_layer("k", made)
     if kind == "gone":
@@ -242,7 +242,7 @@ def test_a_layer_whose_blob_has_not_its_size_is_absent(store: Store, kind: str) 
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"digest": "md5:1"}', '{"digest": 5}', "\udce9"])
-def test_a_damaged_memory_is_forgotten(store: Store, content: str) -> None:
+def test_a_damaged_layer_file_counts_as_absent(store: Store, content: str) -> None:
     store.remember_layer("k", layer(store, b"blob"))
     store.remember("wheel", "k", {"size": 5})
     for folder in ("layers", "facts/wheel"):
@@ -270,7 +270,7 @@ def test_a_store_that_ignores_facts_recalls_only_its_own(store: Store) -> None:
     assert ignoring.recall("wheel", "flask 3.0") == store.recall("wheel", "flask 3.0") == "looked up"
 
 
-def test_others_have_folders_of_their_own(store: Store) -> None:
+def test_other_modules_have_their_own_folders(store: Store) -> None:
     folder = store.folder("wheels")
     assert folder == store.root / "wheels"
     assert folder.is_dir()
@@ -379,7 +379,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
 
 
 def descriptors_of(folder: Path) -> list[int]:
-    """This process's open files below `folder`."""
+    """Return this process's open files below `folder`."""
     found = []
     for link in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the listing's own
@@ -388,7 +388,7 @@ def descriptors_of(folder: Path) -> list[int]:
     return found
 
 
-def test_a_full_disk_is_told(store: Store) -> None:
+def test_a_full_disk_is_an_error(store: Store) -> None:
     with store.blob() as writer:
         writer.write(b"fits")
         with Path("/dev/full").open("wb") as full:  # every write to it fails as on a full disk
@@ -404,7 +404,7 @@ def test_a_full_disk_is_told(store: Store) -> None:
     assert leftovers(store) == []
 
 
-def test_a_folder_without_permission_is_told() -> None:
+def test_a_folder_without_permission_is_an_error() -> None:
     root = Path("/sys/deploy")  # refused to root as well
     with pytest.raises(OSError, match="/sys/deploy") as refusal:
         root.mkdir()
@@ -418,7 +418,7 @@ def test_a_folder_without_permission_is_told() -> None:
     )
 
 
-def test_a_file_where_the_store_should_be_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_store_is_an_error(tmp_path: Path) -> None:
     root = tmp_path / "store"
     root.write_text("a file")
     with pytest.raises(MachineError) as caught:
@@ -442,7 +442,7 @@ with Store(Path(sys.argv[1])).blob() as writer:
 """
 
 
-def test_what_dead_writers_left_is_swept_up_and_what_live_ones_write_stays(store: Store) -> None:
+def test_files_of_dead_writers_are_removed_and_those_of_live_writers_stay(store: Store) -> None:
     command = [sys.executable, "-c", SLOW_WRITER, str(store.root)]
     processes = [subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
     try:
@@ -567,7 +567,7 @@ print(*sorted((sys.modules.keys() - before) & heavy))
     assert done.stdout == "\n"
 
 
-# Where it is
+# The store's folder
 
 
 def test_deploy_home_comes_first(tmp_path: Path) -> None:
@@ -580,7 +580,7 @@ def test_deploy_home_comes_first(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_relative_and_empty_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_and_empty_values_of_the_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     home = {"HOME": str(tmp_path)}
     assert find_store({"DEPLOY_HOME": "here", **home}) == (tmp_path / "here", None)
@@ -623,7 +623,7 @@ def test_a_temporary_store_that_others_may_write_to_is_not_used(tmp_path: Path) 
     assert stat.S_IMODE(chosen.stat().st_mode) == 0o700
 
 
-def test_an_image_in_docker_s_format_comes_back_as_it_was(store: Store) -> None:
+def test_an_image_in_docker_s_format_is_read_back(store: Store) -> None:
     oci = image(layer(store, b"content"))
     docker = convert(oci, "docker")
     store.put_image(docker, [LATEST])

@@ -22,7 +22,7 @@ def is_plain_ustar(header: bytes) -> bool:
     return len(header) == 512 and header[257:265] == b"ustar\x0000"
 
 
-def test_a_header_is_one_block_and_holds_what_the_entry_says() -> None:
+def test_a_header_is_one_block_and_holds_the_entry() -> None:
     header = render_header(
         file("app/web.py", b"x" * 700, executable=True, uid=1000, gid=1001, mtime=1_700_000_000), 700
     )
@@ -50,7 +50,7 @@ def test_folders_end_in_a_slash_and_links_name_their_target() -> None:
 @pytest.mark.parametrize(
     "parts", [[95], [99], [100], [101], [154, 100], [155, 100], [156, 100], [155, 101], [120, 120]]
 )
-def test_long_names_use_the_prefix_where_it_fits_and_a_pax_record_elsewhere(parts: list[int]) -> None:
+def test_long_names_use_the_prefix_if_it_fits_or_a_pax_record(parts: list[int]) -> None:
     path = "/".join("n" * length for length in parts)
     fits = len(path) <= 100 or (len(parts) == 2 and parts[0] <= 155 and parts[1] <= 100)
     assert is_plain_ustar(render_header(file(path, b""), 0)) == fits

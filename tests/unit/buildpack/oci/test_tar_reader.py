@@ -32,7 +32,7 @@ def read(content: bytes, size: int = 700) -> list[tuple[Member, bytes]]:
     FORMATS,
     st.integers(1, 2000),
 )
-def test_it_reads_what_tarfile_writes(files, style, size):
+def test_archives_of_tarfile_are_read(files, style, size):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=style) as archive:
         for name, body, mode, mtime in files:
@@ -45,7 +45,7 @@ def test_it_reads_what_tarfile_writes(files, style, size):
     ]
 
 
-def test_kinds_and_targets():
+def test_kinds_and_targets_are_read():
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, kind, target in (
@@ -67,7 +67,7 @@ def test_kinds_and_targets():
     ]
 
 
-def test_what_is_not_taken_is_skipped():
+def test_content_that_is_not_read_is_skipped():
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for name in ("a", "b", "c"):
@@ -103,13 +103,13 @@ def header_of(name: str = "a", **fields: bytes) -> bytearray:
         (bytes(header_of(kind=b"x", size=b"00000000004")) + b"nil\n" + bytes(508), "An extended header is malformed."),
     ],
 )
-def test_what_is_no_tar_is_told(content, why):
+def test_a_file_that_is_not_a_tar_is_an_error(content, why):
     with pytest.raises(StackError) as caught:
         read(content)
     assert caught.value.why == why
 
 
-def test_numbers_without_end_are_not_read():
+def test_numbers_with_too_many_digits_are_refused():
     record = b"size=" + b"9" * 5000 + b"\n"
     body = b"%d %b" % (len(record) + 5, record)
     block = header_of(kind=b"x", size=b"%011o" % len(body))
@@ -124,7 +124,7 @@ def test_a_global_header_changes_no_entry():
     assert [(m.path, m.size) for m, _ in read(tar + bytes(header_of("a")) + bytes(1024))] == [("a", 0)]
 
 
-def test_damage_behind_the_first_entry_is_not_the_end_of_the_archive():
+def test_damage_after_the_first_entry_is_an_error():
     with pytest.raises(StackError):
         read(bytes(header_of("a")) + b"x" * 512 + bytes(header_of("b")) + bytes(1024))
 
@@ -135,15 +135,15 @@ def test_an_entry_of_an_unknown_kind_is_skipped_with_its_content():
     assert [(m.path, m.kind) for m, _ in found] == [("a", "special"), ("b", "file")]
 
 
-def test_a_size_without_content():
-    """POSIX lets a link or a folder have a size, for which there is no content."""
+def test_a_link_with_a_size_has_no_content():
+    """In POSIX a link or a folder may have a size, but has no content."""
     tar = b"".join(
         bytes(header_of("abc"[number], kind=b"%d" % kind, size=b"00000001000")) for number, kind in enumerate((1, 2, 5))
     )
     assert [(m.path, m.size) for m, _ in read(tar + bytes(1024))] == [("a", 0), ("b", 0), ("c", 0)]
 
 
-def test_a_folder_of_the_oldest_format():
+def test_a_folder_of_the_oldest_format_is_read():
     assert [(m.path, m.kind) for m, _ in read(bytes(header_of("a/", kind=b"\0")) + bytes(1024))] == [("a", "directory")]
 
 
@@ -194,7 +194,7 @@ def test_two_readers_do_not_disturb_each_other(tmp_path: Path) -> None:
     index.close()
 
 
-def test_file_of_many_gigabytes(tmp_path: Path) -> None:
+def test_a_file_of_many_gigabytes_is_listed(tmp_path: Path) -> None:
     path = tmp_path / "x"
     size = 9 << 30
     with path.open("wb") as out:
@@ -205,7 +205,7 @@ def test_file_of_many_gigabytes(tmp_path: Path) -> None:
     index.close()
 
 
-def test_extended_header_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
+def test_an_extended_header_of_a_gigabyte_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with path.open("wb") as out:
         out.write(header("pax", 1 << 30, tarfile.XHDTYPE))
@@ -215,20 +215,20 @@ def test_extended_header_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
     )
 
 
-def test_malformed_extended_header(tmp_path: Path) -> None:
+def test_a_malformed_extended_header_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(header("pax", 12, tarfile.XHDTYPE) + b"99 path=evil".ljust(512, b"\0") + bytes(1024))
     assert refusal(path) == "archive:x is damaged\n\nAn extended header is malformed.\n\nhint: write it again."
 
 
-def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tar_reader, "_INDEXED_LIMIT", 10)
     path = tmp_path / "x"
     path.write_bytes(header("a", 0) * 11)
     assert refusal(path) == "archive:x is damaged\n\nIt has more than 10 members.\n\nhint: write it again."
 
 
-def test_nowhere_to_unpack_to(tmp_path: Path) -> None:
+def test_a_missing_scratch_folder_is_an_error(tmp_path: Path) -> None:
     import gzip
 
     path = tmp_path / "x"

@@ -1,4 +1,4 @@
-"""What all talk with registries shares."""
+"""Connections, TLS, secrets and counts that all requests to registries share."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_nothing_heavy_is_loaded_before_it_is_needed() -> None:
     assert heavy & set(loaded.split()) == set()
 
 
-def test_warm() -> None:
-    """The thread ends with its work: what it loaded is there for everybody."""
+def test_tls_is_loaded_in_a_thread() -> None:
+    """The thread ends after loading; all connections use its result."""
     code = (
         "import sys, threading\nfrom buildpack.oci.reference import parse_reference\n"
         "from buildpack.oci.transport import Transport\n"
@@ -58,7 +58,7 @@ def test_traffic_is_counted_in_threads() -> None:
 
 
 @pytest.mark.parametrize("value", ["ghcr.io", "https://ghcr.io", "https://ghcr.io/team", "ghcr.io/"])
-def test_the_registry_that_the_login_is_for(value: str) -> None:
+def test_the_login_is_for_one_registry(value: str) -> None:
     own = parse_reference("quay.io/team/app:1")
     named = Transport({"DEPLOY_REGISTRY": value}, homes=[own])
     assert (named.is_home("ghcr.io"), named.is_home("quay.io"), named.is_own("quay.io")) == (True, False, True)
@@ -82,11 +82,11 @@ def test_the_registry_that_the_login_is_for(value: str) -> None:
         ("my.registry/a", "registry", "https://my.registry"),
     ],
 )
-def test_who_is_spoken_to_without_tls(name: str, insecure: str, base: str) -> None:
+def test_some_registries_need_no_tls(name: str, insecure: str, base: str) -> None:
     assert Transport({"DEPLOY_INSECURE_REGISTRIES": insecure}).base(parse_reference(name)) == base
 
 
-def test_the_proxy_for_a_url() -> None:
+def test_a_url_has_a_proxy() -> None:
     transport = Transport(
         {"HTTPS_PROXY": "http://proxy:3128", "HTTP_PROXY": "http://proxy:3128", "no_proxy": "quay.io"}
     )
@@ -96,7 +96,7 @@ def test_the_proxy_for_a_url() -> None:
     assert transport.proxy("http://[::1]:5000/v2/") == ""
 
 
-def test_addresses() -> None:
+def test_addresses_are_shown_without_secrets() -> None:
     assert (
         origin_of("https://Example.com/a") == origin_of("https://example.com:443/b") != origin_of("http://example.com/")
     )
@@ -138,19 +138,19 @@ def errors(*entries: object) -> bytes:
         (b"[" * 100_000, ""),
     ],
 )
-def test_what_a_registry_says(raw: bytes, said: str) -> None:
+def test_a_registry_s_errors_are_one_line(raw: bytes, said: str) -> None:
     assert said_by(raw, str) == said
 
 
 @pytest.mark.parametrize("secret", ["key " * 100, '{"key":\n"a \\ b"}', "\x1b\N{PILE OF POO}"])
-def test_no_secret_is_repeated(secret: str) -> None:
-    """However long it is, and however it would be written: before anything is cut off or escaped."""
+def test_secrets_in_a_registry_s_errors_are_hidden(secret: str) -> None:
+    """Secrets of any length and form are hidden before the text is cut or escaped."""
     raw = errors({"code": "UNKNOWN", "message": f"no {secret}", "detail": {"login": [f"as {secret}"], secret: 1}})
     said = said_by(raw, lambda text: text.replace(secret, "[redacted]"))
     assert said == 'UNKNOWN: no [redacted]: {"login": ["as [redacted]"], "[redacted]": 1}'
 
 
-def test_codes_and_digests() -> None:
+def test_codes_and_digests_are_found() -> None:
     one, two = ("sha256:" + each * 64 for each in "ab")
     raw = errors(
         {"code": "blob_unknown", "detail": one}, {"code": "X", "detail": {"digest": two}}, {"detail": [one, "sha256:c"]}

@@ -1,4 +1,4 @@
-"""An engine that is met before it is known what it will get."""
+"""A connection to the engine that opens before the image is known."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_upload_is_open_before_the_image_is_known(start):
     assert engine.seen == ["GET /_ping", "POST /images/load"]
 
 
-def test_the_image_goes_into_that_upload(start):
+def test_the_image_is_sent_in_the_open_upload(start):
     engine, blobs = start(), Blobs()
     image = one_image(blobs)
     with met(engine) as warm_up:
@@ -63,7 +63,7 @@ def test_the_image_goes_into_that_upload(start):
     assert engine.seen.count("POST /images/load") == 1
 
 
-def test_an_upload_that_nobody_needs_holds_no_image(start):
+def test_an_unused_upload_ends_without_an_image(start):
     engine, blobs = start(), Blobs()
     image = one_image(blobs)
     with met(engine) as warm_up:
@@ -78,7 +78,7 @@ def test_an_upload_that_nobody_needs_holds_no_image(start):
 
 
 @pytest.mark.parametrize("settings", [{"server": PODMAN}, {"server": NEWER, "containerd": True}])
-def test_engines_that_take_images_whole_are_only_greeted(start, settings):
+def test_engines_that_take_whole_images_get_no_upload(start, settings):
     engine, blobs = start(**settings), Blobs()
     with met(engine) as warm_up:
         load(one_image(blobs), blobs, engine, warm_up)
@@ -86,7 +86,7 @@ def test_engines_that_take_images_whole_are_only_greeted(start, settings):
     assert len(engine.images) == 1
 
 
-def test_it_serves_once(start):
+def test_the_connection_is_taken_once(start):
     engine, blobs = start(), Blobs()
     with met(engine) as warm_up:
         load(one_image(blobs), blobs, engine, warm_up)
@@ -95,7 +95,7 @@ def test_it_serves_once(start):
     assert len(engine.images) == 2
 
 
-def test_without_an_engine_whoever_needs_it_tells(tmp_path):
+def test_a_missing_engine_is_reported_where_it_is_needed(tmp_path):
     host = f"unix://{tmp_path}/none.sock"
     with (
         WarmUp({"DOCKER_HOST": host}) as warm_up,
@@ -106,6 +106,6 @@ def test_without_an_engine_whoever_needs_it_tells(tmp_path):
     assert caught.value.what == f"the container engine at {host} is not running"
 
 
-def test_a_host_that_cannot_be_read_is_left_to_others_too():
+def test_an_invalid_host_is_reported_where_it_is_needed():
     with WarmUp({"DOCKER_HOST": "nonsense"}) as warm_up:
         assert warm_up.take() == (None, None, None)
