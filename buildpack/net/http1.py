@@ -9,7 +9,6 @@ import select
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from buildpack.bounded import parse_integer
@@ -95,9 +94,7 @@ class Response:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ def write_archive(image: Image | ImageIndex, open_blob: OpenBlob, out: BinaryIO,
     for layer in {layer.digest: layer for layer in image.layers}.values():
         out.write(file_header(blob_path(layer.digest), layer.size))
         with open_blob(layer.digest) as blob:
-            _copy_exactly(blob, out, layer.size, layer.digest)
+            copy_exactly(blob, out.write, layer.size, str(layer.digest))
         out.write(padding(layer.size))
     out.write(END)
 
@@ -78,7 +78,7 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
 
         def write(out: BinaryIO, digest: Digest = layer.digest, size: int = layer.size) -> None:
             with open_blob(digest) as blob:
-                _copy_exactly(blob, out, size, digest)
+                copy_exactly(blob, out.write, size, str(digest))
 
         _write_whole(target, write)
     for name, body in archive_documents(image, references):
@@ -207,11 +207,11 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
             beside.unlink()
 
 
-def _copy_exactly(source: BinaryIO, out: BinaryIO, size: int, digest: Digest) -> None:
+def copy_exactly(source: BinaryIO, write: Callable[[bytes], object], size: int, name: str) -> None:
     """Copy `size` bytes; a blob of a different length would shift everything after it."""
     left = size
     while left and (chunk := source.read(min(left, _CHUNK))):
-        out.write(chunk)
+        write(chunk)
         left -= len(chunk)
     if left or source.read(1):
-        raise errors.blob_damaged("the image", str(digest), f"it is not {size} bytes long")
+        raise errors.blob_damaged("the image", name, f"it is not {size} bytes long")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from buildpack.dataclass import dataclass
 from buildpack.oci.archive import OpenBlob
 from buildpack.oci.engine_host import Endpoint, parse_host
 from buildpack.oci.engine_upload import EngineUpload, Loaded
@@ -25,10 +25,8 @@ _FAREWELL = 2.0
 """Seconds to let the thread clean up; it is a daemon thread, so an engine that hangs does not block the exit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Offer:
-    layer: Layer
-    tar: BinaryIO | None
+_Step = Callable[[], Loaded | None]
+"""One step of the work in the thread; returns the result of the last step."""
 
 
 class Loading:
@@ -60,8 +58,9 @@ class Loading:
             observer=observer,
             warm_up=warm_up,
         )
-        self._events: queue.SimpleQueue[_Offer | Image | str] = queue.SimpleQueue()
-        self._met = threading.Event()
+        self._steps: queue.SimpleQueue[_Step | None] = queue.SimpleQueue()
+        self._tars: list[BinaryIO] = []
+        self._inspected = threading.Event()
         self._done = threading.Event()
         self._loaded: Loaded | None = None
         self._failure: BaseException | None = None
@@ -76,26 +75,28 @@ class Loading:
 
     def ready(self) -> None:
         """Wait until the engine has answered; raises EngineError if it does not."""
-        self._met.wait()
+        self._inspected.wait()
         if self._failure is not None:
             raise self._failure
 
     def expect(self) -> None:
         """Announce a layer that the engine cannot have, so that it gets ready, which takes 30 milliseconds."""
-        self._events.put("expect")
+        self._steps.put(self._upload.expect)
 
     def offer(self, layer: Layer, tar: BinaryIO | None = None) -> None:
         """Add the next layer; its blob can be opened from now on.
 
         `tar` is the uncompressed layer in a seekable file, which this object closes: the engine need not inflate it.
         """
-        self._events.put(_Offer(layer=layer, tar=tar))
+        if tar is not None:
+            self._tars.append(tar)
+        self._steps.put(partial(self._upload.add, layer, tar))
         if self._done.is_set():
-            self._drain()
+            self._close_tars()
 
     def send(self, image: Image) -> None:
         """Send the missing parts of the image, without waiting; layers need not have been offered."""
-        self._events.put(image)
+        self._steps.put(partial(self._upload.complete, image))
 
     def result(self) -> Loaded:
         """Wait until the image of `send` is loaded; raises EngineError."""
@@ -112,44 +113,35 @@ class Loading:
 
     def abandon(self) -> None:
         """Stop, and remove the parts that were loaded; after `result` nothing is removed."""
-        self._events.put("abandon")
+        self._steps.put(None)
         self._thread.join(_FAREWELL)
 
     def _run(self) -> None:
         try:
             self._upload.inspect()
-            self._met.set()
-            self._loaded = self._follow()
+            self._inspected.set()
+            while self._loaded is None and (step := self._next_step()) is not None:
+                self._loaded = step()
         except BaseException as failure:  # noqa: BLE001 - raised again by `ready` and `result`
             self._failure = failure
         finally:
             self._upload.close()
             self._done.set()
-            self._met.set()
-            self._drain()
+            self._inspected.set()
+            self._close_tars()
 
-    def _follow(self) -> Loaded | None:
+    def _next_step(self) -> _Step | None:
+        """Wait for the next step; meanwhile send a prefix whenever the engine is idle."""
         while True:
             try:
-                event = self._events.get(timeout=_TICK if self._upload.busy else None)
+                return self._steps.get(timeout=_TICK if self._upload.busy else None)
             except queue.Empty:
                 self._upload.flush()
-                continue
-            if isinstance(event, Image):
-                return self._upload.complete(event)
-            if isinstance(event, _Offer):
-                self._upload.add(event.layer, event.tar)
-            elif event == "expect":
-                self._upload.expect()
-            else:
-                return None
 
-    def _drain(self) -> None:
+    def _close_tars(self) -> None:
         """Close the files of layers that will not be sent."""
-        while not self._events.empty():
-            event = self._events.get()
-            if isinstance(event, _Offer) and event.tar is not None:
-                event.tar.close()
+        for tar in self._tars:
+            tar.close()
 
 
 def load(

@@ -11,17 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import BinaryIO
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import transfer as errors
-from buildpack.oci.archive import (
-    OpenBlob,
-    archive_documents,
-    blob_path,
-    docker_manifest,
-)
+from buildpack.oci.archive import OpenBlob, archive_documents, blob_path, copy_exactly, docker_manifest
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.engine_host import Endpoint
 from buildpack.oci.engine_http import Connection, Upload
@@ -34,7 +30,6 @@ PRESENT = "the engine has it already"
 """Why nothing was sent."""
 WORTH_SENDING = 4 << 20
 """Bytes of layers that make a prefix worth the 40 milliseconds it costs the engine."""
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,12 +210,7 @@ class EngineUpload:
         if file.seekable():
             file.seek(0)
         upload.send(file_header(name, size))
-        left = size
-        while left and (chunk := file.read(min(left, _CHUNK))):
-            left -= len(chunk)
-            self._send(upload, chunk)
-        if left or file.read(1):
-            raise errors.blob_damaged("the image", name, f"it is not {size} bytes long")
+        copy_exactly(file, partial(self._send, upload), size, name)
         upload.send(padding(size))
         return size
 

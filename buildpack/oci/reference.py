@@ -58,12 +58,6 @@ class Reference:
         """The host (and port) of the registry's API; Docker Hub's host is not its name."""
         return "registry-1.docker.io" if self.registry == _HUB else self.registry
 
-    @property
-    def local(self) -> bool:
-        """True if the registry is on this machine, so that plain http is used."""
-        host = self.registry.rpartition(":")[0] if re.search(r":\d+$", self.registry) else self.registry
-        return host in {"localhost", "[::1]"} or re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
-
     def pinned(self, digest: Digest) -> Reference:
         """Return this reference with `digest`, the tag kept."""
         return replace(self, digest=digest)

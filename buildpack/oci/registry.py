@@ -235,7 +235,7 @@ class Registry:
 
     def _explain_manifest(self, response: Response, media_type: str, *, accepted: bool) -> NoReturn:
         raw = self._transport.finish(response)
-        answer = self.connection.answer(response, raw)
+        answer = self.connection.transport.answer(response, raw)
         if codes_in(raw) & _LACKING:
             raise errors.blobs_vanished(self._origin, digests_in(raw), answer)
         if response.status in {403, 404, 405} and not accepted:

@@ -14,9 +14,8 @@ from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.net.pace import ATTEMPTS, LOOKS
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_replies import said_by
 from buildpack.oci.registry_tokens import Access, find_authorizer
-from buildpack.oci.transport import Body, Transport, shown
+from buildpack.oci.transport import Body, Transport
 
 if TYPE_CHECKING:
     from buildpack.net.http1 import Response
@@ -148,7 +147,7 @@ class RepositoryClient:
     def refusal(self, response: Response, *, attempts: int = 1, raw: bytes | None = None) -> StackError:
         """Return the error for a refusal, and close the response; `raw` is its body if it was read already."""
         raw = self.transport.finish(response) if raw is None else raw
-        answer = self.answer(response, raw)
+        answer = self.transport.answer(response, raw)
         host, status = self.reference.host, response.status
         pushing = self._writes or answer.method not in {"GET", "HEAD"}
         if status in {401, 403} and self._elsewhere(response):
@@ -167,15 +166,6 @@ class RepositoryClient:
                 self.origin, answer
             )
         return errors.refused(self.origin, answer)
-
-    def answer(self, response: Response, raw: bytes) -> errors.Answer:
-        """Return the facts of a response with the body `raw`, for messages."""
-        return errors.Answer(
-            method=response.method,
-            url=shown(response.url),
-            status=response.status,
-            said=said_by(raw, self.transport.redact),
-        )
 
     def _elsewhere(self, response: Response) -> bool:
         """Return True if another host answered, such as a store of blobs, which must not get the login."""

@@ -19,8 +19,7 @@ from buildpack.errors import registry as errors
 from buildpack.net.pace import LOOKS, is_busy
 from buildpack.net.secret import Secret
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_replies import said_by
-from buildpack.oci.transport import InterruptedRequest, Transport, shown
+from buildpack.oci.transport import InterruptedRequest, Transport
 
 if TYPE_CHECKING:
     from buildpack.net.http1 import Response
@@ -243,8 +242,7 @@ class Authorizer:
             self._transport.traffic.count(received=len(raw))
             if response.status == 200:
                 return _parse_token(raw)
-            said = said_by(raw, self._transport.redact)
-            return errors.Answer(method=method, url=shown(url), status=response.status, said=said)
+            return self._transport.answer(response, raw)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, look: bool) -> Response:
         response, attempts = self._transport.persist(
@@ -254,8 +252,7 @@ class Authorizer:
         )
         if is_busy(response.status):
             response.close()
-            answer = errors.Answer(method=method, url=shown(url), status=response.status)
-            raise errors.failed(urlsplit(url).netloc, answer, attempts)
+            raise errors.failed(urlsplit(url).netloc, self._transport.answer(response), attempts)
         return response
 
 

@@ -23,6 +23,7 @@ from buildpack.net.pool import Pool, ProxyError
 from buildpack.net.secret import Secret
 from buildpack.net.sockets import Contexts, find_proxy
 from buildpack.oci.reference import Reference
+from buildpack.oci.registry_replies import said_by
 
 K = TypeVar("K", bound="Keyring")
 
@@ -143,8 +144,7 @@ class Transport:
 
     def base(self, reference: Reference) -> str:
         """Return the address of a reference's registry: ``https://HOST``, or ``http://HOST``."""
-        plain = reference.local or self.plain(f"//{reference.host}")
-        return f"{'http' if plain else 'https'}://{reference.host}"
+        return f"{'http' if self.plain(f'//{reference.host}') else 'https'}://{reference.host}"
 
     def is_home(self, registry: str) -> bool:
         """Return True if DEPLOY_REGISTRY_USER is for this registry."""
@@ -259,6 +259,11 @@ class Transport:
                 self.finish(response)
             self.sleep(pause(attempt) if wait is None else wait)
         raise AssertionError("unreachable")
+
+    def answer(self, response: Response, raw: bytes = b"") -> errors.Answer:
+        """Return the facts of a response with the body `raw`, for messages."""
+        said = said_by(raw, self.redact)
+        return errors.Answer(method=response.method, url=shown(response.url), status=response.status, said=said)
 
     def finish(self, response: Response) -> bytes:
         """Read the beginning of a body, and close the response; b"" if the connection is cut.

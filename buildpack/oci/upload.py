@@ -210,9 +210,9 @@ class _Upload:
         if is_busy(status):
             wait = wait_asked(response)
             raw = self._connection.transport.finish(response)
-            raise _BusyError(str(self._connection.answer(response, raw)), wait)
+            raise _BusyError(str(self._connection.transport.answer(response, raw)), wait)
         raw = self._connection.transport.finish(response)
-        answer = self._connection.answer(response, raw)
+        answer = self._connection.transport.answer(response, raw)
         if status == 403 and answer.said:
             # The upload could begin, so the login may push; a full quota is reported this late.
             raise errors.refused(self._connection.origin, answer)
@@ -284,7 +284,7 @@ def _mount(connection: RepositoryClient, digest: Digest, source: str) -> _Sessio
 def _session(connection: RepositoryClient, response: Response) -> _Session:
     location = connection.located(response)
     if location is None:
-        raise errors.refused(connection.origin, connection.answer(response, _NOWHERE))
+        raise errors.refused(connection.origin, connection.transport.answer(response, _NOWHERE))
     least = parse_integer(response.headers.get("OCI-Chunk-Min-Length", "").strip())
     return _Session(location=location, least=max(least, _PIECE) if least else 0)
 

@@ -70,8 +70,11 @@ def test_the_login_is_for_one_registry(value: str) -> None:
 @pytest.mark.parametrize(
     ("name", "insecure", "base"),
     [
+        ("localhost/a", "", "http://localhost"),
         ("localhost:5000/a", "", "http://localhost:5000"),
-        ("127.0.0.2/a", "", "http://127.0.0.2"),
+        ("127.8.0.1/a", "", "http://127.8.0.1"),
+        ("localhost.example.org/a", "", "https://localhost.example.org"),
+        ("127.0.0.1.example.org/a", "", "https://127.0.0.1.example.org"),
         ("[::1]:5000/a", "", "http://[::1]:5000"),
         ("127.example.com/a", "", "https://127.example.com"),
         ("python", "", "https://registry-1.docker.io"),
