@@ -133,9 +133,9 @@ class EngineUpload:
         """Send the rest, the config and the names, and check that the engine has the image; raises EngineError."""
         if found := self._find(image):
             return self._named(found, PRESENT)
-        failure, reason, partial = self._send_missing(image)
+        failure, reason, more = self._send_missing(image)
         found = None if failure else self._find(image)
-        if found is None and partial and not _is_disk_full(failure):
+        if found is None and more and not _is_disk_full(failure):
             failure, reason = self._send_whole(image), "the engine took only the whole image"
             found = None if failure else self._find(image)
         if found is None:
