@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from buildpack.oci.compare import Comparison
     from buildpack.oci.image import Image
     from buildpack.options import Destination, Options
-    from buildpack.pipeline import Built
     from buildpack.plan import Plan
     from buildpack.progress import Progress
     from buildpack.session import Session
+    from buildpack.steps.built import Built
 
 
 def build(
@@ -48,8 +48,7 @@ def build(
     from pathlib import Path
 
     from buildpack.dataclass import replace
-    from buildpack.delivery.deliver import build_and_deliver
-    from buildpack.delivery.destinations import fit_options, parse_destinations
+    from buildpack.delivery.deliver import build_and_deliver, fit_options, parse_destinations
     from buildpack.delivery.pushing import connect
     from buildpack.options import Options
     from buildpack.stacks.platforms import read_platforms

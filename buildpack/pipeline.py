@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.read import App, read_app
-from buildpack.dataclass import dataclass, field, replace
+from buildpack.dataclass import dataclass, replace
 from buildpack.errors import AppError, BuildpackError, LostError, Problems, UsageError
 from buildpack.errors import build as errors
 from buildpack.errors.build import FactsContradicted
 from buildpack.errors.delivery import digest_asked
 from buildpack.oci.digest import Digest
-from buildpack.oci.image import Image, Layer, Platform, assemble, convert
+from buildpack.oci.image import Image, Platform, assemble, convert
 from buildpack.oci.reference import Reference, format_for, parse_reference
 from buildpack.oci.store import Store
-from buildpack.options import Destination, Options
+from buildpack.options import Options
 from buildpack.plan import PlannedLayer
 from buildpack.progress import Progress
 from buildpack.session import SILENT, Listener, Session
@@ -27,8 +27,9 @@ from buildpack.stacks.find_python import usable_versions
 from buildpack.stacks.resolve import fetch_layers
 from buildpack.stacks.stack import Stack
 from buildpack.steps import assembly
-from buildpack.steps.assembly import MadeLayer, Origin, WheelFetcher
-from buildpack.steps.earlier_images import NONE, Lookup, Previous
+from buildpack.steps.assembly import MadeLayer, WheelFetcher
+from buildpack.steps.built import Built, BuiltImage, alone, indexed
+from buildpack.steps.earlier_images import Lookup, Previous
 from buildpack.steps.install_target import layout_for
 from buildpack.steps.planning import Decision, Material, decide, look_up_for_tests, material_for
 from buildpack.steps.rebuild_reasons import explain_layers, explain_stack
@@ -37,78 +38,6 @@ from buildpack.steps.stack_compiler import StackCompiler
 
 if TYPE_CHECKING:
     from buildpack.hooks.preparation import Preparation
-    from buildpack.oci.index import ImageIndex
-    from buildpack.oci.push import Pushed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltImage:
-    """The image for one platform, and the origin of each part.
-
-    `stack_layers` and `layers` (ours) are in order, each with its origin and the reason why it was not reused.
-    `previous` are the earlier images that the build looked at. `elsewhere` names, for each layer that is not in the
-    store, an image in a registry that has it. An image with such layers is not in the store under its references.
-    """
-
-    app: App
-    stack: Stack
-    image: Image
-    references: tuple[str, ...]
-    stack_layers: tuple[tuple[Layer, Origin, str], ...]
-    layers: tuple[tuple[MadeLayer, str], ...]
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...]
-    seconds: float
-    unchanged: bool
-    previous: Previous = NONE
-    elsewhere: Mapping[Digest, Reference] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
-    """An image's way to one destination.
-
-    `layers` and `size`, in bytes, are those that an engine was sent, and `reason` says why so many; `size` is also that
-    of an archive. `pushed` has the fate of each blob that a registry needed.
-    """
-
-    destination: Destination
-    layers: int = 0
-    size: int = 0
-    reason: str = ""
-    pushed: Pushed | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """The outcome of a build: an image for each of its platforms.
-
-    `image` is the value that the references name: the image of the only platform, or the index of all `images`, which
-    are in the index's order. `warnings` are those of all platforms. `unchanged` is true if an equal build came before.
-    `delivered` has an entry for each destination.
-    """
-
-    image: Image | ImageIndex
-    images: tuple[BuiltImage, ...]
-    warnings: tuple[str, ...]
-    seconds: float
-    unchanged: bool
-
-    delivered: tuple[Delivered, ...] = ()
-
-    @property
-    def references(self) -> tuple[str, ...]:
-        """The full names of the image or index."""
-        return self.images[0].references
-
-    @property
-    def kept(self) -> bool:
-        """True if the store has every layer, and knows the image by its references."""
-        return not any(one.elsewhere for one in self.images)
-
-    def image_for(self, platform: Platform) -> BuiltImage:
-        """Return the image for a platform."""
-        return next(one for one in self.images if one.stack.platform == platform)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +89,7 @@ def build(
         for plan in plan_images(folder, exits, options=options, session=session, platforms=platforms):
             with _naming(str(plan.stack.platform) if several else None):
                 images.append(make_image(plan.refreshed() if images else plan, listener, named=not several))
-    return _indexed(images, session.store, begin) if several else _alone(images[0])
+    return indexed(images, session.store, begin) if several else alone(images[0])
 
 
 def plan_images(
@@ -277,43 +206,6 @@ def _put_together(planned: Planned, layers: Sequence[MadeLayer]) -> Image:
     )
     registries = map(parse_reference, planned.references) if options.pushed else ()
     return convert(image, options.format or format_for(registries))
-
-
-def _alone(one: BuiltImage) -> Built:
-    """Return the outcome of a build for one platform."""
-    return Built(image=one.image, images=(one,), warnings=one.warnings, seconds=one.seconds, unchanged=one.unchanged)
-
-
-def _indexed(images: Sequence[BuiltImage], store: Store, begin: float) -> Built:
-    """Name the index of these images, one for each platform, by their references."""
-    from buildpack.oci.index import assemble_index
-
-    index = assemble_index(one.image for one in images)
-    if any(one.elsewhere for one in images):
-        changed = not all(one.unchanged for one in images)
-    else:
-        changed = store.put_image(index, images[0].references)
-    order = {image.digest: position for position, image in enumerate(index.images)}
-    ordered = tuple(sorted(images, key=lambda one: order[one.image.digest]))
-    return Built(
-        image=index,
-        images=ordered,
-        warnings=_joined_warnings(ordered),
-        seconds=time.perf_counter() - begin,
-        unchanged=not changed,
-    )
-
-
-def _joined_warnings(images: Sequence[BuiltImage]) -> tuple[str, ...]:
-    """Return each warning once. One that only concerns some platforms begins with their names."""
-    platforms: dict[str, list[str]] = {}
-    for one in images:
-        for text in one.warnings:
-            platforms.setdefault(text, []).append(str(one.stack.platform))
-    everywhere = len(images)
-    return tuple(
-        text if len(names) == everywhere else f"{', '.join(names)}: {text}" for text, names in platforms.items()
-    )
 
 
 @contextmanager

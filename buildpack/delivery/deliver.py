@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from buildpack.dataclass import replace
-from buildpack.delivery.destinations import platform_of_engine, warn_of_shipping
 from buildpack.errors import LostError
-from buildpack.errors.delivery import made_again, others_made_again
+from buildpack.errors import delivery as errors
 from buildpack.errors.registry import BlobVanished
 from buildpack.oci.image import Layer, Platform
 from buildpack.oci.store import Store
 from buildpack.options import Destination, Options
-from buildpack.pipeline import Built, Delivered, build
+from buildpack.pipeline import build
 from buildpack.progress import Progress
 from buildpack.session import Listener, Session
+from buildpack.steps.built import Built, Delivered
 
 if TYPE_CHECKING:
     from buildpack.oci.engine_load import Loading
@@ -26,6 +26,70 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _ALONE: Mapping[str, Any] = {"pushed": False, "cache_from": ()}
+
+
+def parse_destinations(texts: Sequence[str]) -> tuple[Destination, ...]:
+    """Read the operands of `--to`, each once; raises UsageError."""
+    found: dict[str, Destination] = {}
+    for text in texts:
+        kind, _, path = text.partition(":")
+        if text == "docker":
+            destination = Destination(kind="docker")
+        elif text == "registry":
+            destination = Destination(kind="registry")
+        elif kind == "oci" and path:
+            destination = Destination(kind="oci", path=Path(path))
+        elif kind == "archive" and path:
+            destination = Destination(kind="archive", path=Path(path))
+        else:
+            raise errors.unknown_destination(text)
+        found[str(destination)] = destination
+    return tuple(found.values())
+
+
+def fit_options(options: Options, destinations: Sequence[Destination]) -> Options:
+    """Return the options of a build for these destinations: layers that only a registry needs may stay in one."""
+    kinds = {destination.kind for destination in destinations}
+    return replace(options, pushed="registry" in kinds, whole=kinds != {"registry"})
+
+
+def warn_of_shipping(destinations: Sequence[Destination], folder: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a warning for each destination among the app's files, because the next image would contain this one."""
+    root = folder.resolve()
+    inside = {
+        destination: place.relative_to(root)
+        for destination in destinations
+        if destination.path is not None and (place := destination.path.resolve()).is_relative_to(root)
+    }
+    if not inside:
+        return ()
+    from buildpack.app.source import read_source
+
+    shipped = [Path(file.path) for file in read_source(folder, environ=environ).files]
+    return tuple(
+        errors.destination_in_app(str(destination))
+        for destination, place in inside.items()
+        if any(path.is_relative_to(place) for path in shipped)
+    )
+
+
+def platform_of_engine(platforms: Sequence[Platform], environ: Mapping[str, str]) -> Platform:
+    """Return the platform, of several, that the engine runs; raises EngineError if it runs none of them."""
+    from buildpack.oci.engine_host import require_engine
+    from buildpack.oci.engine_http import Connection
+    from buildpack.oci.engine_images import engine_platform
+    from buildpack.oci.manifest import serves
+    from buildpack.stacks.platforms import native_platform
+
+    connection = Connection(require_engine(environ))
+    try:
+        engine = engine_platform(connection) or native_platform()
+    finally:
+        connection.close()
+    found = next((platform for platform in platforms if serves(platform, engine)), None)
+    if found is None:
+        raise errors.engine_of_another_platform(str(engine), [str(platform) for platform in platforms])
+    return found
 
 
 def build_and_deliver(
@@ -80,9 +144,9 @@ def until_whole(attempt: Callable[[Options], _T], options: Options, store: Store
             if lost.what in warnings:
                 raise
             others = () if warnings else store.drop_damaged()
-            warnings[lost.what] = made_again(lost.what)
+            warnings[lost.what] = errors.made_again(lost.what)
             if others:
-                warnings["others"] = others_made_again(len(others))
+                warnings["others"] = errors.others_made_again(len(others))
 
 
 class Delivery(Listener):

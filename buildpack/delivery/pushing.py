@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
     from buildpack.oci.push import Pushed
     from buildpack.oci.transport import Transport
-    from buildpack.pipeline import Built, BuiltImage
     from buildpack.session import Session
+    from buildpack.steps.built import Built, BuiltImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer
 from buildpack.oci.store import Store
 from buildpack.oci.transport import Transport
-from buildpack.pipeline import BuiltImage
+from buildpack.steps.built import BuiltImage
 from buildpack.steps.earlier_images import Taken, pull_taken
 from deployer.errors import ci as errors
 

@@ -27,7 +27,7 @@ from deployer.building.record import FOLDER, Asked, day_of, fold, seal
 if TYPE_CHECKING:
     from buildpack.oci.image import Image
     from buildpack.oci.index import ImageIndex
-    from buildpack.pipeline import Built, BuiltImage
+    from buildpack.steps.built import Built, BuiltImage
 
 _Stamps = dict[str, Stamp | None]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
     from buildpack.oci.push import Pushed
     from buildpack.oci.reference import Reference
-    from buildpack.pipeline import Built
+    from buildpack.steps.built import Built
 
 
 def sent_texts(built: Built) -> list[str]:

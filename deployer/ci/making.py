@@ -10,9 +10,9 @@ from buildpack.dataclass import replace
 from buildpack.delivery.deliver import build_and_deliver, until_whole
 from buildpack.oci.image import Platform
 from buildpack.options import Options
-from buildpack.pipeline import Built, BuiltImage
 from buildpack.session import Session
 from buildpack.stacks.platforms import read_platforms
+from buildpack.steps.built import Built, BuiltImage
 from deployer.errors import ci as errors
 from deployer.interrupts import ending_promptly
 from deployer.text import plural, size_text

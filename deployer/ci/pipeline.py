@@ -10,8 +10,8 @@ from buildpack.dataclass import dataclass, replace
 from buildpack.errors import BuildpackError, Problems
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.transport import Transport
-from buildpack.pipeline import Built
 from buildpack.session import Session
+from buildpack.steps.built import Built
 from deployer.ci.checking import check, check_tests
 from deployer.ci.console import Console, Place, find_place
 from deployer.ci.ledger import Counts, Entry, Ledger, Step

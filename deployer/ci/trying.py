@@ -11,7 +11,7 @@ from buildpack.app.app_json import Script
 from buildpack.app.health_host import find_health_host
 from buildpack.app.read import App
 from buildpack.dataclass import replace
-from buildpack.pipeline import Built, BuiltImage
+from buildpack.steps.built import Built, BuiltImage
 from deployer.building.layers import Layers
 from deployer.ci.checking import Checked
 from deployer.ci.collecting import collect

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from buildpack.oci.transport import Traffic, Transport
     from buildpack.oci.warm_up import WarmUp
-    from buildpack.pipeline import Built
+    from buildpack.steps.built import Built
     from deployer.building.record import Asked
 
 EXAMPLES = """\b
@@ -85,8 +85,7 @@ def _build(
     warm_up: WarmUp | None,
     transport: Transport | None,
 ) -> int:
-    from buildpack.delivery.deliver import build_and_deliver
-    from buildpack.delivery.destinations import fit_options, parse_destinations
+    from buildpack.delivery.deliver import build_and_deliver, fit_options, parse_destinations
     from buildpack.progress import ignore
     from buildpack.session import open_session, open_store
     from buildpack.stacks.platforms import read_platforms

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from buildpack.app.worktree import Commit
     from buildpack.errors import BuildpackError
-    from buildpack.pipeline import Built
+    from buildpack.steps.built import Built
     from deployer.ci.console import Console
     from deployer.ci.pipeline import Outcome
     from deployer.ci.request import Request

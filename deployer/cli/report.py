@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Traffic
-    from buildpack.pipeline import Built, BuiltImage
+    from buildpack.steps.built import Built, BuiltImage
 
 SCHEMA = 1
 

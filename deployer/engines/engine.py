@@ -16,9 +16,9 @@ from buildpack.app.source import SourceTree
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.store import Store
 from buildpack.options import Options
-from buildpack.pipeline import BuiltImage
 from buildpack.progress import Observer, ignore
 from buildpack.session import Session
+from buildpack.steps.built import BuiltImage
 from deployer.building.layers import Layers
 from deployer.formation import PORT, Limits
 from deployer.readiness.polling import Boot, Web

@@ -10,8 +10,8 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import show
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference
 from buildpack.oci.image import Image
-from buildpack.pipeline import BuiltImage
 from buildpack.plan import APP_ROOT, Member
+from buildpack.steps.built import BuiltImage
 from buildpack.steps.provenance import Provenance, read_provenance
 from deployer.errors import proof as words
 

@@ -20,8 +20,8 @@ from buildpack.oci.image import Platform
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
 from buildpack.options import Options
-from buildpack.pipeline import BuiltImage
 from buildpack.session import Session
+from buildpack.steps.built import BuiltImage
 from buildpack.steps.provenance import Provenance, read_provenance
 from buildpack.system.temporary import temporary_folder
 from deployer.errors import proof as errors

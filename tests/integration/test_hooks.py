@@ -19,7 +19,7 @@ import pytest
 
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
-from buildpack.pipeline import BuiltImage
+from buildpack.steps.built import BuiltImage
 from tests.conftest import missing
 from tests.support import tiny
 from tests.support.bases import make_base

@@ -19,7 +19,7 @@ import pytest
 from buildpack.errors import BuildpackError
 from buildpack.oci.compression import gunzip
 from buildpack.oci.store import Store
-from buildpack.pipeline import BuiltImage
+from buildpack.steps.built import BuiltImage
 from tests.support.endurance import SCALE, chosen_seed
 from tests.support.tiny import build_here, with_stack, write_app
 

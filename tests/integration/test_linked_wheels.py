@@ -20,8 +20,8 @@ from buildpack.errors.stacks import libraries_not_there
 from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.image import Image, assemble
 from buildpack.oci.store import Store
-from buildpack.pipeline import BuiltImage
 from buildpack.python.files import WheelFile
+from buildpack.steps.built import BuiltImage
 from buildpack.steps.grafting import graft
 from buildpack.steps.sbom import make_sbom
 from buildpack.steps.test_image import with_develop

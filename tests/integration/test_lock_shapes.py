@@ -18,7 +18,7 @@ import pytest
 from buildpack.app.pipfile import pipfile_hashes, read_pipfile
 from buildpack.oci.compression import gunzip
 from buildpack.oci.store import Store
-from buildpack.pipeline import BuiltImage
+from buildpack.steps.built import BuiltImage
 from tests.support.command import Done, deploy
 from tests.support.git_server import make_repository, serving_git
 from tests.support.index import Index, serving, sha256

@@ -23,7 +23,8 @@ from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.transport import Transport
 from buildpack.options import Options
-from buildpack.pipeline import BuiltImage, build
+from buildpack.pipeline import build
+from buildpack.steps.built import BuiltImage
 from tests.property.conftest import SCALE
 from tests.support.index import Index, serving
 from tests.support.tiny import build_here, entry, environ, session_of, with_stack, write_app, write_lock

@@ -16,8 +16,8 @@ from buildpack.delivery.deliver import build_and_deliver
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
 from buildpack.options import Options
-from buildpack.pipeline import Built
 from buildpack.session import open_session
+from buildpack.steps.built import Built
 from deployer.building.record import ask, recall
 from deployer.building.recording import write_record
 from deployer.cli.build import answer_of

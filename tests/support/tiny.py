@@ -13,8 +13,9 @@ from typing import Any
 from buildpack.app.pipfile import pipfile_hashes, read_pipfile
 from buildpack.oci.store import Store
 from buildpack.options import Options, OwnPython
-from buildpack.pipeline import BuiltImage, build
+from buildpack.pipeline import build
 from buildpack.session import SILENT, Listener, Session
+from buildpack.steps.built import BuiltImage
 from tests.support.index import Index, sha256
 from tests.support.wheels import write_wheel
 
