@@ -24,9 +24,29 @@ except ImportError:
 TYPE_CHECKING = False  # as typing's, whose import is slow
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypedDict
 
     from buildpack.app.file_stamps import Stamp
+
+    class Answer(TypedDict):
+        """The output of a build as a value: the same if it built or remembered.
+
+        `report` is the object that ``--json`` prints. `slots` has the names of our layers for each platform. `app` is
+        the folder as it was typed. `style` is ``json``, ``quiet``, ``plain`` or ``verbose``. `sent` has a text for each
+        destination. `kept` and `unchanged` are as in `Built`. `loaded` is true if an engine got the only image.
+        `special` is true if a build of the folder alone would make another image, or another name.
+        """
+
+        report: dict[str, Any]
+        slots: list[list[str]]
+        app: str
+        style: str
+        sent: list[str]
+        kept: bool
+        unchanged: bool
+        loaded: bool
+        special: bool
+
 
 SCHEMA = 1
 FOLDER = "records"
@@ -68,7 +88,7 @@ def ask(arguments: Sequence[str], environ: Mapping[str, str], *, now: float) -> 
     return Asked(f"{store}/{FOLDER}/{_hash(repr(parts).encode())}", now) if store else None
 
 
-def recall(asked: Asked) -> dict[str, Any] | None:
+def recall(asked: Asked) -> Answer | None:
     """Return the answer of an equal call, if nothing that decided it has changed since."""
     try:
         with open(asked.path, "rb") as file:  # noqa: PTH123  pathlib is slow to import
@@ -79,7 +99,7 @@ def recall(asked: Asked) -> dict[str, Any] | None:
         record = json.loads(body)
         if not _holds(record, asked.begin):
             return None
-        answer: dict[str, Any] | None = record["answer"]
+        answer: Answer | None = record["answer"]
         asked.unchanged = True
         asked.loaded = record.get("loaded")
     except Exception:  # noqa: BLE001  if a record is wrong in any way, the build runs

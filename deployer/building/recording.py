@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buildpack.app.file_stamps import Stamp, stamp
 from buildpack.app.git_inputs import watch_passed_over
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from buildpack.oci.image import Image
     from buildpack.oci.index import ImageIndex
     from buildpack.steps.built import Built, BuiltImage
+    from deployer.building.record import Answer
 
 _Stamps = dict[str, Stamp | None]
 
@@ -44,7 +45,7 @@ _TOOL = ("buildpack", "deployer", "deflate", "honcho", "installer")
 def write_record(
     asked: Asked,
     made: Built,
-    answer: Mapping[str, Any] | None,
+    answer: Answer | None,
     *,
     store: Store,
     environ: Mapping[str, str],

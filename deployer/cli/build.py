@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from buildpack.oci.transport import Traffic, Transport
     from buildpack.oci.warm_up import WarmUp
     from buildpack.steps.built import Built
-    from deployer.building.record import Asked
+    from deployer.building.record import Answer, Asked
 
 EXAMPLES = """\b
 Examples:
@@ -182,11 +182,8 @@ def answer_of(
     style: str,
     loaded: bool,
     special: bool,
-) -> dict[str, Any]:
-    """Return the outcome as `summary` shows it; `app` is the folder as it was typed, `sent` the lines on what was sent.
-
-    `special` is true if a build of the folder alone would result in another image, or another name.
-    """
+) -> Answer:
+    """Return the outcome as `summary` shows it; the parameters are as in `Answer`."""
     return {
         "report": {**report(made), **(moved(traffic) if traffic else {})},
         "kept": made.kept,

@@ -1,9 +1,4 @@
-"""Prints the outcome of `deploy build` from plain values, which may come from a build or from a record of one.
-
-An answer consists of JSON values. ``report`` is the object of ``--json``. ``slots`` has the names of our layers, for
-each platform. ``style`` is ``json``, ``quiet``, ``plain`` or ``verbose``. ``app`` is the folder as it was typed.
-``sent`` has a line for each destination. This module imports nothing slow.
-"""
+"""Print the answer of `deploy build`, the same if it built or remembered. This module imports nothing slow."""
 
 from __future__ import annotations
 
@@ -17,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-    Answer = Mapping[str, Any]
+    from deployer.building.record import Answer
+
+    Report = Mapping[str, Any]
 
 _MANY = 3
 """If more layers than this have the same reason, it is printed once."""
@@ -25,7 +22,7 @@ _NARROWEST, _WIDEST = 8, 20
 """The width of the summary's first column, in characters."""
 
 
-def unchanged(answer: Answer) -> dict[str, Any]:
+def unchanged(answer: Answer) -> Answer:
     """Return the answer of the same call if nothing changed. Its warnings name the app of this call."""
     report = answer["report"]
     if report["warnings"] and answer["style"] != "json":
@@ -37,13 +34,13 @@ def unchanged(answer: Answer) -> dict[str, Any]:
     return {**answer, "report": {**report, **again}, "unchanged": True}
 
 
-def _platforms(report: Answer) -> Sequence[Answer]:
+def _platforms(report: Report) -> Sequence[Report]:
     """Return the report of each platform; a build for one platform has only the report itself."""
-    platforms: Sequence[Answer] = report.get("platforms", [report])
+    platforms: Sequence[Report] = report.get("platforms", [report])
     return platforms
 
 
-def _unchanged(report: Answer) -> dict[str, Any]:
+def _unchanged(report: Report) -> dict[str, Any]:
     return {**report, "layers": [{**layer, "source": "store", "reason": ""} for layer in report["layers"]]}
 
 
@@ -73,7 +70,7 @@ def row_printer(processes: Iterable[str]) -> Callable[[str, str], None]:
     return lambda name, text: _say(f"  {name:<{width}} {text}")
 
 
-def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
+def _summarise(answer: Answer, report: Report, *, verbose: bool) -> None:
     """Print the summary: python, processes, layers of each platform, destinations."""
     platforms = _platforms(report)
     own = [[layer for layer in one["layers"] if layer["kind"] != "stack"] for one in platforms]
@@ -104,7 +101,7 @@ def _summarise(answer: Answer, report: Answer, *, verbose: bool) -> None:
         row("kept", "not in the store: reused layers are in the registry only")
 
 
-def _counts(one: Answer, own: Sequence[Answer]) -> str:
+def _counts(one: Report, own: Sequence[Report]) -> str:
     written = sum(layer["source"] == "built" for layer in own)
     return (
         f"{size_text(one['size'])} in {plural(len(one['layers']), 'layer')}: {len(one['layers']) - len(own)} of the "
@@ -113,7 +110,7 @@ def _counts(one: Answer, own: Sequence[Answer]) -> str:
 
 
 def _print_layers(
-    slots: Sequence[str], own: Sequence[Answer], row: Callable[[str, str], None], *, verbose: bool
+    slots: Sequence[str], own: Sequence[Report], row: Callable[[str, str], None], *, verbose: bool
 ) -> None:
     """Print a row for each layer that was written, and with `verbose` for each that was reused."""
     reasons = [layer["reason"] for layer in own if layer["source"] == "built"]
@@ -139,7 +136,12 @@ def _shown(text: str) -> str:
     return show(text)
 
 
-def _say_next(answer: Answer, report: Answer) -> None:
+def _short_name(reference: str) -> str:
+    """Shorten a full name to what people type: ``docker.io/library/blasto:latest`` to ``blasto:latest``."""
+    return reference.removeprefix("docker.io/").removeprefix("library/")
+
+
+def _say_next(answer: Answer, report: Report) -> None:
     if answer["loaded"] or not answer["kept"]:
         _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {short_name(report['references'][0])}")
     elif answer["special"]:

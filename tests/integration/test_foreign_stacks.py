@@ -224,7 +224,7 @@ def test_the_same_stack_s_python_for_this_machine_compiles_for_the_other(
     base = join_platforms([stand_in, other], tmp_path / "base")
     packages = add_wheels(index, tmp_path / "wheels", "alpha", "beta")
     app = write_app(tmp_path / "app", packages, stack=f"oci:{base}", python="3.11")
-    monkeypatch.setattr(run_python, "choose", lambda *_: None)  # this machine has no Python of that version
+    monkeypatch.setattr(run_python, "find_python", lambda *_, **__: None)  # this machine has no Python of that version
     there = build_here(app, tmp_path / "home", environ(index), platform=str(platform_of(foreign)))
     here = build_here(app, tmp_path / "home", environ(index))
     assert there.warnings == here.warnings == ()
