@@ -403,7 +403,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             "echo waiting; exec sleep 1000",
             50,
             (
-                "error: web.1 did not answer within 4 s\n\n"
+                "error: web.1 did not answer within SECONDS s\n\n"
                 "It does not listen on any port.\n\n"
                 "From its log:\n  waiting\n\n"
                 "hint: its log may show what it waits for; `--boot-timeout` gives it more time.\n"
@@ -413,7 +413,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             "echo there; exec python -m http.server 5000 2>&1",
             50,
             (
-                "error: web.1 did not answer within 4 s\n\n"
+                "error: web.1 did not answer within SECONDS s\n\n"
                 "It listens on 0.0.0.0:5000, not on port 8000, to which PORT is set.\n\n"
                 "From its log:\n  there\n  Serving HTTP on 0.0.0.0 port 5000 "
                 "(http://0.0.0.0:5000/) ...\n\n"
@@ -424,7 +424,7 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
             "exec python -m http.server $PORT --bind 127.0.0.1 2>&1",
             50,
             (
-                "error: web.1 did not answer within 4 s\n\n"
+                "error: web.1 did not answer within SECONDS s\n\n"
                 "It listens on 127.0.0.1:8000, which can be reached only from inside its container.\n\n"
                 "From its log:\n"
                 "  Serving HTTP on 127.0.0.1 port 8000 (http://127.0.0.1:8000/) ...\n\n"
@@ -435,21 +435,32 @@ def test_what_the_engine_refuses_did_not_start(finished, port):
     ids=["dies", "listens nowhere", "wrong port", "wrong address"],
 )
 def test_the_reason_is_given_if_a_web_process_never_answers(finished, app, port, command, code, error):
-    done = finished("web", "-p", str(port), "--boot-timeout", "4", "-e", f"WEB={command}")
-    assert done.code == code
-    assert done.err.partition("\n")[2] == error.replace("deploy run --", f"deploy run {app} --")
+    wanted = (code, error.replace("deploy run --", f"deploy run {app} --"))
+    assert end_of_boot(finished, port, command, wanted) == wanted
+
+
+def end_of_boot(finished: Callable[..., Done], port: int, command: str, wanted: tuple[int, str]) -> tuple[int, str]:
+    """Boot with ever more time, since a busy machine may start the process late; return the exit code and the error."""
+    for seconds in ("2", "8", "32", "64"):
+        done = finished("web", "-p", str(port), "--boot-timeout", seconds, "-e", f"WEB={command}")
+        seen = (done.code, done.err.partition("\n")[2].replace(f"within {seconds} s", "within SECONDS s"))
+        if seen == wanted:
+            break
+    return seen
 
 
 def test_a_process_that_accepts_and_never_answers_is_recognised(finished, port):
     silent = "import socket,time; s=socket.create_server((str(),8000)); print(1,flush=True); time.sleep(1000)"
-    done = finished("web", "-p", str(port), "--boot-timeout", "4", "-e", f'WEB=exec python -c "{silent}"')
-    assert done.code == 50
-    assert done.err.partition("\n")[2] == (
-        "error: web.1 did not answer within 4 s\n\n"
-        "It listens on 0.0.0.0:8000, but no answer came.\n\n"
-        "From its log:\n  1\n\n"
-        "hint: its log may show what it waits for; `--boot-timeout` gives it more time.\n"
+    wanted = (
+        50,
+        (
+            "error: web.1 did not answer within SECONDS s\n\n"
+            "It listens on 0.0.0.0:8000, but no answer came.\n\n"
+            "From its log:\n  1\n\n"
+            "hint: its log may show what it waits for; `--boot-timeout` gives it more time.\n"
+        ),
     )
+    assert end_of_boot(finished, port, f'exec python -c "{silent}"', wanted) == wanted
 
 
 # Leftovers

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.cli.progress import TITLES
+from tests.support.warm import run_warm
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -45,12 +46,26 @@ def deploy(
     timeout: float = 300,
 ) -> Done:
     """Run `deploy` with its store at `home`; `env` is added to this process's, `prefix` goes before the command."""
-    command = [*prefix, sys.executable, "-m", "deployer", *map(str, arguments)]
     environ = {**os.environ, "DEPLOY_HOME": str(home), "PYTHONPATH": str(ROOT), **(env or {})}
-    done = subprocess.run(
-        command, cwd=cwd or ROOT, env=environ, input=stdin, capture_output=True, timeout=timeout, check=False
-    )
-    return Done(code=done.returncode, out=done.stdout.decode(), err=without_progress(done.stderr.decode()))
+    words = list(map(str, arguments))
+    if not prefix and _of_interpreter(environ) == _OWN:
+        code, out, err = run_warm(words, cwd=cwd or ROOT, env=environ, stdin=stdin, timeout=timeout)
+    else:
+        command = [*prefix, sys.executable, "-m", "deployer", *words]
+        done = subprocess.run(
+            command, cwd=cwd or ROOT, env=environ, input=stdin, capture_output=True, timeout=timeout, check=False
+        )
+        code, out, err = done.returncode, done.stdout, done.stderr
+    return Done(code=code, out=out.decode(), err=without_progress(err.decode()))
+
+
+def _of_interpreter(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that only a fresh interpreter obeys."""
+    names = ("LANG", "LC_", "LD_", "MALLOC_", "PYTHON")
+    return {name: value for name, value in environ.items() if name.startswith(names)}
+
+
+_OWN = {**_of_interpreter(os.environ), "PYTHONPATH": str(ROOT)}
 
 
 def without_progress(text: str) -> str:
