@@ -99,7 +99,7 @@ def missing(what: str) -> NoReturn:
 def answers(address: str) -> bool:
     """Tell whether an engine answers at this address."""
     try:
-        connection = Connection(parse_host(address, source="test"), timeout=5)
+        connection = Connection(parse_host(address, source="test"), timeout=60)
     except EngineError:
         return False
     try:
@@ -160,7 +160,7 @@ def host_of_each_kind(request: pytest.FixtureRequest) -> Host:
     return Host(address=await_engine(kind), product="Podman" if kind == "podman" else "Docker", kind=kind)
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 20) -> None:
+def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
     """Wait until something listens on this port of 127.0.0.1."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -239,7 +239,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             stderr=log,
         )
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not (path.exists() and answers(f"unix://{path}")):
             if process.poll() is not None or time.monotonic() > end:
                 missing(f"podman's service did not start: {(folder / 'log').read_text()[-500:]}")
@@ -247,7 +247,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"unix://{path}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture

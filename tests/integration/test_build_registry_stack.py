@@ -211,11 +211,11 @@ def test_docker_serves_it(first, build, engine, pinned, monkeypatch):
         subprocess.run(["docker", "rmi", "-f", NAME], check=False, capture_output=True)
 
 
-def fetch(port: int, seconds: float = 20) -> str:
+def fetch(port: int, seconds: float = 120) -> str:
     end = time.monotonic() + seconds
     while True:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
                 assert answer.status == 200
                 return str(answer.read().decode())
         except OSError:

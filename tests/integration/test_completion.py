@@ -89,7 +89,7 @@ class Terminal:
     def type(self, text: str, *, until: str) -> None:
         """Type keys, and wait for a file to appear."""
         os.write(self.ours, text.encode())
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not (self.folder / until).exists():
             assert time.monotonic() < end, self.seen.decode(errors="replace")
             self._read(0.05)

@@ -42,7 +42,7 @@ def redis_at(address: str, folder: Path) -> Iterator[str]:
         yield f"redis://:{password}@{address}:{port}/0"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def gateway(*client: str) -> str:
@@ -68,17 +68,17 @@ for line in open("/proc/net/route").read().splitlines()[1:]:
 
 def post(port: int, path: str) -> str:
     with urllib.request.urlopen(
-        urllib.request.Request(f"http://127.0.0.1:{port}{path}", method="POST"), timeout=20
+        urllib.request.Request(f"http://127.0.0.1:{port}{path}", method="POST"), timeout=60
     ) as answer:
         assert answer.status == 202
         return json.load(answer)["id"]
 
 
-def cover(port: int, task: str, seconds: float = 30) -> bytes:
+def cover(port: int, task: str, seconds: float = 120) -> bytes:
     """Wait for the worker to have drawn a cover."""
     end = time.monotonic() + seconds
     while True:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/covers/{task}", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/covers/{task}", timeout=60) as answer:
             if answer.status == 200:
                 return answer.read()
         assert time.monotonic() < end, "the worker drew nothing"

@@ -240,13 +240,13 @@ def test_wrong_usage(home, blasto, arguments, message):
     assert (done.code, done.out, done.err) == (2, "", message)
 
 
-def answer_of(port: int, seconds: float = 20) -> int:
+def answer_of(port: int, seconds: float = 120) -> int:
     import requests
 
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            return requests.get(f"http://127.0.0.1:{port}/", timeout=5).status_code
+            return requests.get(f"http://127.0.0.1:{port}/", timeout=30).status_code
         except requests.ConnectionError:
             time.sleep(0.1)
     return 0

@@ -48,11 +48,11 @@ def running(*arguments: str) -> Iterator[str]:
         docker("rm", "-f", identity)
 
 
-def fetch(port: int, path: str = "/", seconds: float = 20) -> str:
+def fetch(port: int, path: str = "/", seconds: float = 120) -> str:
     end = time.monotonic() + seconds
     while True:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
                 assert answer.status == 200
                 return answer.read().decode()
         except OSError:

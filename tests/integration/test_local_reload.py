@@ -48,7 +48,7 @@ def write_view(app: Path, text: str) -> None:
     module.write_text(f"from flask import Flask\nAPP = Flask(__name__)\nAPP.route('/')(lambda: {text!r})\n")
 
 
-def wait_for_body(port: int, text: bytes, seconds: float = 20) -> None:
+def wait_for_body(port: int, text: bytes, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while True:
         try:

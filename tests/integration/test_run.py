@@ -285,7 +285,7 @@ def test_a_reader_that_leaves_stops_it(built, app, home):
 @pytest.mark.parametrize("delay", [0.0, 0.15, 0.3, 0.5, 0.8])
 def test_a_signal_while_it_starts_leaves_nothing(built, run, delay):
     running = run("worker", "web", "-p", free_port())
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not running.err and time.monotonic() < end:
         time.sleep(0.01)
     time.sleep(delay)

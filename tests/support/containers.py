@@ -88,7 +88,7 @@ class Host:
         found: dict[str, Any] = json.loads(self.docker("inspect", name))[0]
         return found
 
-    def wait_for_containers(self, count: int, seconds: float = 20) -> list[str]:
+    def wait_for_containers(self, count: int, seconds: float = 120) -> list[str]:
         """Wait until the app has so many containers."""
         end = time.monotonic() + seconds
         while len(found := self.containers()) != count:

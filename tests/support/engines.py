@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content = self._chunks()
         failure = engine.failures.pop(0) if engine.failures else None
-        engine.gate.wait(10)
+        engine.gate.wait(60)
         if failure is not None:
             self.reply(*failure)
             return

@@ -112,7 +112,7 @@ class Running:
         self.wait()
 
 
-def get(port: int, path: str = "/", *, method: str = "GET", seconds: float = 30) -> tuple[int, bytes]:
+def get(port: int, path: str = "/", *, method: str = "GET", seconds: float = 60) -> tuple[int, bytes]:
     """Send a request to 127.0.0.1; status and body."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

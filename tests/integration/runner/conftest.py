@@ -139,7 +139,7 @@ class Running:
         """Return the runner's children that ended and were not collected."""
         return [pid for pid, (parent, state) in stats().items() if parent == self.pid and state == "Z"]
 
-    def leaves_nothing(self, seconds: float = 30) -> None:
+    def leaves_nothing(self, seconds: float = 60) -> None:
         """Assert that no process with the mark is left; the kernel may take a moment."""
         end = time.monotonic() + seconds
         while left := marked(self.mark):
@@ -202,7 +202,7 @@ def start(carried: Path, environment: dict[str, str]) -> Iterator[Callable[..., 
                     os.kill(pid, signal.SIGKILL)
         running.process.wait()
         if running.process.stdout is not None:
-            running.reader.join(5)
+            running.reader.join(60)
 
 
 @pytest.fixture

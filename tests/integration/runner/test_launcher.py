@@ -124,7 +124,7 @@ def test_an_unknown_command_after_profile(launch, profiled, processes, arguments
 
 def test_no_shell_stays_after_profile(launch, profiled):
     running = launch({"web": "sleep 100"})
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while Path(f"/proc/{running.pid}/cmdline").read_bytes() != b"sleep\x00100\x00":
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -133,7 +133,7 @@ def test_no_shell_stays_after_profile(launch, profiled):
 
 def test_elsewhere_than_pid_1_it_becomes_the_process(launch, python):
     running = launch({"web": "sleep 100"}, python=python)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while Path(f"/proc/{running.pid}/cmdline").read_bytes() != b"sleep\x00100\x00":
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -231,13 +231,13 @@ def test_as_init_it_ends_a_process_that_would_ignore_term(launch, as_pid_1, pyth
     running.wait_for("up")
     init = init_of(running)
     os.kill(init, signal.SIGTERM)
-    assert running.wait(5) == 143
+    assert running.wait() == 143
     running.leaves_nothing()
 
 
 def init_of(running) -> int:
     """Find the process that is PID 1 inside the namespace."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         for pid in running.below():
             try:
@@ -335,7 +335,7 @@ def test_as_init_a_command_has_the_terminal(launch, as_pid_1, carried, environme
 
     def wait_for(text: bytes) -> None:
         nonlocal seen
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while text not in seen:
             assert time.monotonic() < end, seen
             seen += os.read(terminal, 4096)
