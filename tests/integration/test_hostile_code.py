@@ -261,6 +261,7 @@ def test_strangers_code_gets_to_nothing_of_root(seed, secrets, tmp_path, anyones
         *("ci", app, "--engine", "local", "--test", "python spy.py test", "--release"),
         home=home,
         env={**secrets, "TINY_INDEX": "127.0.0.1:1"},
+        prefix=("env",),  # a process of its own from the start, which the spies know by its command line
     )
     assert reported(reports).keys() == {"build", "hook", "test", "release", "web"}, done.err
     for user, found in reported(reports).values():
