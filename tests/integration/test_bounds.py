@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
@@ -22,7 +21,8 @@ from textwrap import dedent
 import click
 import pytest
 
-from deployer.cli.command import MODULES, run
+from deployer.cli.command import COMMANDS, run
+from deployer.cli.command import deploy as group
 from tests.support.command import ROOT, deploy
 from tests.support.tiny import with_stack, write_app
 
@@ -61,8 +61,9 @@ def _machine(seed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def options() -> list[tuple[str, str]]:
     """Every option of every command that takes a value."""
     found = []
-    for name in MODULES:
-        command = import_module(f"deployer.cli.{name}").command
+    for name in COMMANDS:
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
         commands = command.commands.values() if isinstance(command, click.Group) else [command]
         for each in commands:
             words = name if each is command else f"{name} {each.name}"
@@ -94,8 +95,8 @@ def test_no_value_of_an_option_is_a_bug_of_ours(
         ("build APP --env-file=LONG", 2),
         *((f"export {kind} APP -o LONG", 70) for kind in ("systemd", "compose")),
         ("init -y --no-lock LONG", 70),
-        *((f"{command} ./LONG", 2) for command in MODULES if command not in LISTING),
-        *((f"{command} LONG", 2) for command in MODULES if command not in LISTING),
+        *((f"{command} ./LONG", 2) for command in COMMANDS if command not in LISTING),
+        *((f"{command} LONG", 2) for command in COMMANDS if command not in LISTING),
         ("add flask --app LONG", 10),
     ],
 )
