@@ -466,20 +466,24 @@ def test_a_process_that_accepts_and_never_answers_is_recognised(finished, port):
 # Leftovers
 
 
-def test_what_a_killed_deploy_left_is_cleared_by_the_next_and_the_living_are_not_touched(built, run, finished, port):
-    killed = run("worker")
+def test_what_a_killed_deploy_left_is_cleared_by_the_next_and_the_living_are_not_touched(built, run):
     living = run("worker")
-    for running in (killed, living):
-        running.wait_for("working")
-    names = set(built.containers())
-    assert len(names) == 2
-    killed.process.kill()
-    killed.wait()
-    owned = {built.inspect(name)["Config"]["Labels"]["dev.deploy.owner.pid"]: name for name in names}
-    third = run("any", "-e", "ANY=exit 0")
-    assert third.wait() == 0
-    assert f"removed {owned[str(killed.process.pid)]}, which an earlier run left" in third.err
-    assert built.containers() == [owned[str(living.process.pid)]]
+    living.wait_for("working")
+    (kept,) = built.containers()
+
+    def clears() -> bool:
+        killed = run("worker")
+        killed.wait_for("working")
+        (left,) = {*built.containers()} - {kept}
+        killed.process.kill()
+        killed.wait()
+        third = run("any", "-e", "ANY=exit 0")
+        assert third.wait() == 0
+        assert built.containers() == [kept]
+        return f"removed {left}, which an earlier run left" in third.err
+
+    # A command of another test on the same engine may have removed it first.
+    assert any(clears() for _ in range(10))
     assert living.stop() == 143
 
 
