@@ -15,10 +15,9 @@ import pytest
 from buildpack.dataclass import replace
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.options import Options, OwnPython
-from buildpack.pipeline import build
+from buildpack.pipeline import BuiltImage, build
 from buildpack.stacks import run_python
 from buildpack.stacks.platforms import platform_of
-from buildpack.steps.built import BuiltImage
 from tests.conftest import missing
 from tests.support.bases import make_base
 from tests.support.command import deploy

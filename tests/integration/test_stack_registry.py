@@ -142,7 +142,7 @@ def test_a_registry_that_vanished_leaves_what_is_known(pushed: str, store: Store
     gone = make_unreachable(pushed, store)
     stack = resolve(gone, store, now=NOW + 30 * HOUR)
     assert stack.digest == known.digest
-    assert stack.warnings[1].startswith(f"the stack {gone} was looked up 30 hours ago and cannot be now (")
+    assert stack.warnings[1].startswith(f"the stack {gone} cannot be looked up now (")
     with pytest.raises(StackError):
         resolve(gone, store, now=NOW + 30 * HOUR, pull=True)
 
