@@ -20,9 +20,6 @@ PENDING = frozenset(
     [
         "deployer/scaffold/templates.py",  # quotes the MIT licence
         "examples/bookshelf/bookshelf/tasks.py",  # its bytes are part of a golden digest
-        "tests/integration/test_check.py",
-        "tests/integration/test_init.py",
-        "tests/integration/test_proof.py",
     ]
 )
 """Files and folders, relative to the root."""
