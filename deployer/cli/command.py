@@ -184,7 +184,7 @@ def _run(arguments: Sequence[str], asked: Asked | None) -> int:
         print_error(error)
         return error.exit_code
     except click.ClickException as error:
-        return _usage(error)
+        return _usage(error, arguments)
     except (KeyboardInterrupt, click.Abort):
         say_interrupted()
         return 128 + signal.SIGINT
@@ -230,7 +230,7 @@ def _require_current_folder() -> None:
         raise no_current_folder() from None
 
 
-def _usage(error: click.ClickException) -> int:
+def _usage(error: click.ClickException, arguments: Sequence[str]) -> int:
     message = error.format_message()
     message = message[:1].lower() + (message[1:] if "hint:" in message else message[1:].rstrip("."))
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
@@ -238,10 +238,21 @@ def _usage(error: click.ClickException) -> int:
 
         message = f"no such option: {error.option_name}\n\nhint: {option_hint(error.option_name, error.ctx)}"
     if "hint:" not in message:
-        ctx = getattr(error, "ctx", None)
-        message += f"\n\nhint: `{ctx.command_path if ctx else 'deploy'} --help` shows the usage."
+        message += f"\n\nhint: `{_command_path(arguments)} --help` shows the usage."
     print(f"{styled('error:', 'red')} {harmless(message)}", file=sys.stderr)
     return 2
+
+
+def _command_path(arguments: Sequence[str]) -> str:
+    """Return the command that a command line names, with its group."""
+    path = ["deploy"]
+    command: click.Command | None = deploy
+    for word in arguments:
+        command = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if command is None:
+            break
+        path.append(word)
+    return " ".join(path)
 
 
 def machine_failed(error: OSError | MemoryError) -> int:

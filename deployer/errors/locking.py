@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildpack.errors import AppError, DependencyError, StackError, UsageError
+from deployer.text import folder_text
 
 
 def no_pipfile(folder: Path) -> AppError:
     return AppError(
-        f"there is no Pipfile in {folder}",
+        f"there is no Pipfile in {folder_text(str(folder))}",
         why="pipenv locks the packages that a Pipfile lists.",
-        hint="write one, with `flask` and `gunicorn` under [packages], and run `deploy lock` again.",
+        hint="write one, with `flask` and `gunicorn` under [packages], and run the command again.",
     )
 
 

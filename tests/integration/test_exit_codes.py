@@ -64,7 +64,7 @@ USAGE = {
     ),
     "an option without its value": (
         ("lock", "--no-pin=yes"),
-        "error: option '--no-pin' does not take a value\n\nhint: `deploy --help` shows the usage.",
+        "error: option '--no-pin' does not take a value\n\nhint: `deploy lock --help` shows the usage.",
     ),
     "two apps": (
         ("build", "one", "two"),
@@ -228,7 +228,7 @@ def test_a_folder_without_a_pipfile_is_not_locked(home, tmp_path):
         (
             f"error: there is no Pipfile in {tmp_path}\n\n"
             "pipenv locks the packages that a Pipfile lists.\n\n"
-            f"hint: write one, with `flask` and `gunicorn` under [packages], and run `deploy lock {tmp_path}` again."
+            f"hint: write one, with `flask` and `gunicorn` under [packages], and run the command again."
         ),
     )
 

@@ -247,5 +247,5 @@ def test_without_a_pipfile_there_is_nothing_to_lock(tmp_path: Path):
         run_pipenv(tmp_path, Order(), python="python3", place=tmp_path, environ={}, pipenv="python3", verbose=False)
     assert str(caught.value) == (
         f"there is no Pipfile in {tmp_path}\n\npipenv locks the packages that a Pipfile lists.\n\n"
-        "hint: write one, with `flask` and `gunicorn` under [packages], and run `deploy lock` again."
+        "hint: write one, with `flask` and `gunicorn` under [packages], and run the command again."
     )
