@@ -135,19 +135,14 @@ def examine_app(
     """
     stamps = {path: stamp(path) for path in (str(folder), *(f"{folder}/{name}" for name in _CONTROL))}
     names, found = _list_folder(folder), Findings()
-    flags = {"stack": options.stack, "platform": options.platform}
-    settings = found.attempt(lambda: read_settings(folder, environ=environ, flags=flags))
+    settings = found.attempt(lambda: _read_settings(folder, options, environ))
     source = found.attempt(lambda: _look_at_source(folder, environ, found))
     found.add(errors.misspelt_file(*each) for each in find_misspelt(names))
     lock = read_app_lock(folder, names, options.categories, found)
     python = choose_python(folder, lock, settings, found, today=today, own_python=own_python, installed=installed)
-    app_json = _read_app_json(folder, names, found)
-    formation = found.attempt(app_json.formation) or {}
-    own_build_env = found.attempt(lambda: read_build_env(folder, app_json)) or {}
+    formation, own_build_env = _read_values(folder, names, found)
     processes, app_object = _read_processes(folder, names, source, found, settings=settings, lock=lock)
-    unknown = set(formation) - {process.name for process in processes} if processes else ()
-    for name in sorted(unknown):
-        found.warn(setting_errors.unknown_process(name))
+    _warn_of_unknown(formation, processes, found)
     shipped = None
     if source is not None:
         if not source.files and not found.problems:
@@ -183,6 +178,24 @@ def examine_app(
         processes=processes,
         python=python,
     )
+
+
+def _read_settings(folder: Path, options: Options, environ: Mapping[str, str]) -> Settings:
+    return read_settings(folder, environ=environ, flags={"stack": options.stack, "platform": options.platform})
+
+
+def _read_values(folder: Path, names: Collection[str], found: Findings) -> tuple[Mapping[str, int], Mapping[str, str]]:
+    """Return app.json's formation, and the variables of the build."""
+    app_json = _read_app_json(folder, names, found)
+    formation = found.attempt(app_json.formation) or {}
+    return formation, found.attempt(lambda: read_build_env(folder, app_json)) or {}
+
+
+def _warn_of_unknown(formation: Mapping[str, int], processes: Collection[Process], found: Findings) -> None:
+    """Warn of process types in app.json's formation that no Procfile has."""
+    unknown = set(formation) - {process.name for process in processes} if processes else ()
+    for name in sorted(unknown):
+        found.warn(setting_errors.unknown_process(name))
 
 
 def _list_folder(folder: Path) -> frozenset[str]:

@@ -330,11 +330,10 @@ def pushed_otherwise(origin: str, sent: str, kept: str) -> StackError:
 
 
 def blobs_vanished(origin: str, digests: Sequence[str], answer: Answer | None) -> BlobVanished:
+    missing = f"Missing: {', '.join(digests) or 'it does not say which'}."
     error = BlobVanished(
         f"{origin} cannot be pushed: the registry lacks blobs that are not here either",
-        why="\n".join(
-            ([f"{answer}."] if answer else []) + [f"Missing: {', '.join(digests) or 'it does not say which'}."]
-        ),
+        why=f"{answer}.\n{missing}" if answer else missing,
         hint="build again with `--no-cache`, so that every layer is made here; no tag was changed.",
     )
     error.digests = tuple(digests)
@@ -342,11 +341,8 @@ def blobs_vanished(origin: str, digests: Sequence[str], answer: Answer | None) -
 
 
 def source_unreadable(digest: str, reason: str) -> MachineError:
-    return MachineError(
-        f"{digest} cannot be read",
-        why=f"The system says: {reason}.",
-        hint="check the store's folder, and build again.",
-    )
+    why = f"The system says: {reason}."
+    return MachineError(f"{digest} cannot be read", why=why, hint="check the store's folder, and build again.")
 
 
 def _times(attempts: int) -> str:

@@ -133,9 +133,7 @@ def _build(
             warm_up=warm_up,
             meanwhile=remember_loaded,
         )
-    sent = sent_texts(made)
-    if given["sbom"] and transport:
-        sent.append(_attach_sbom(made, transport))
+    sent = [*sent_texts(made), *([_attach_sbom(made, transport)] if given["sbom"] and transport else [])]
     show_answer(answer(made, sent, transport.traffic if transport else None))
     if not targets:
         remember(made, [])
