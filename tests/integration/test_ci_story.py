@@ -227,7 +227,9 @@ def test_a_login_is_seen_nowhere(through: str, proxy: Proxy, blasto: Path, home:
     files = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "outputs")}
     environ |= {"GITHUB_ACTIONS": "true", **files}
     image = f"{proxy.name}/login/{through.partition('.')[0]}:1"
-    done = deploy("ci", blasto, "-t", image, "--push", "--engine", "local", "--test", SPY, home=home, env=environ)
+    command = ("ci", blasto, "-t", image, "--push", "--engine", "local", "--test", SPY)
+    # A process of its own from the start, which the spy knows by its command line.
+    done = deploy(*command, home=home, env=environ, prefix=("env",))
     assert done.code == 0, done.err
     assert "deployer ci" in done.err  # the test saw processes
     told = [done.out, done.err]
