@@ -292,7 +292,7 @@ def test_a_pipeline_makes_valid_names_of_a_service_s_variables(server, proxy, ap
     done = deploy("ci", app[0], "-t", name, "--cache-from", f"{proxy.name}/MyOrg/App:main", *COMMANDS["ci"])
     assert done.code == 0, done.err
     used = f"{proxy.name}/myorg/app:feature-login"
-    assert f"warning: {name} is not a valid image name; {used} is used instead\n" in done.err
+    assert f"warning: {name} is not a valid image name; using {used} instead\n" in done.err
     assert puts(proxy) == ["/v2/myorg/app/manifests/feature-login"]
 
 
