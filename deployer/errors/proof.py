@@ -30,7 +30,7 @@ def blobs_damaged(name: str, damaged: Sequence[str], count: int, root: Path) -> 
         f"{len(damaged)} of {count} blobs of {name} in the store at {root} are damaged",
         why="The image has the digest that its source builds, but these blobs no longer have theirs. They were "
         f"removed: {', '.join(damaged)}.",
-        hint="build again: that makes again what is missing. If this happens again, check the disk.",
+        hint="build again, which makes the missing blobs. If this happens a second time, check the disk.",
     )
 
 

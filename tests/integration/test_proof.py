@@ -321,7 +321,7 @@ def test_blobs_that_are_damaged_in_the_store_are_found_although_the_digest_is_ri
     assert (done.code, done.out) == (70, "")
     count = len(world.built.image.layers) + 1
     assert f"error: 2 of {count} blobs of {TINY} in the store at {home} are damaged\n" in done.err
-    assert f"They were dropped: {damaged[0]}, {damaged[1]}." in done.err
+    assert f"They were removed: {damaged[0]}, {damaged[1]}." in done.err
     assert deploy("build", world.app, "-q", env={"DEPLOY_HOME": str(home)}).code == 0
     assert deploy("verify", "tiny", world.app, env={"DEPLOY_HOME": str(home)}).code == 0
 
