@@ -62,11 +62,37 @@ def pytest_configure(config: pytest.Config) -> None:
         core.global_force_seed = int(seed)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the property tests, and put files with slow tests first.
+KINDS = frozenset({"docker", "classic", "containerd", "podman"})
+"""The kinds of engines that parameters of tests name."""
 
-    A long file that starts last leaves the other workers idle until it ends.
+
+def repeated_on_engines(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests to leave out so that each runs on one kind of engine: the tests take turns with the kinds.
+
+    Tests that are marked `every_engine` run on every kind.
     """
+    groups: dict[tuple[object, ...], list[pytest.Item]] = {}
+    for item in items:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        kinds = [name for name, value in parameters.items() if isinstance(value, str) and value in KINDS]
+        if len(kinds) == 1 and not item.get_closest_marker("every_engine"):
+            others = tuple(repr(value) for name, value in parameters.items() if name != kinds[0])
+            groups.setdefault((item.path, item.parent and item.parent.name, item.originalname, others), []).append(item)
+    return [
+        item for turn, group in enumerate(groups.values()) for at, item in enumerate(group) if at != turn % len(group)
+    ]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the property tests, put files with slow tests first, and run a test on one kind of engine only.
+
+    A long file that starts last leaves the other workers idle until it ends. At full scale, and if tests are chosen by
+    name, they run on every kind.
+    """
+    if SCALE < 1 and not any("::" in argument for argument in config.args):
+        repeated = set(repeated_on_engines(items))
+        config.hook.pytest_deselected(items=sorted(repeated, key=lambda item: item.nodeid))
+        items[:] = [item for item in items if item not in repeated]
     for item in items:
         if PROPERTY in item.path.parents:
             item.add_marker("endurance")

@@ -15,6 +15,8 @@ from tests.support.command import EXAMPLES, Done, deploy
 from tests.support.containers import Host
 from tests.support.running import Running
 
+pytestmark = pytest.mark.every_engine
+
 APP = "deploytestkinds"
 FOREIGN = f"{APP}-foreign:1"
 """An image that deploy did not build: its commands are the engine's to start."""

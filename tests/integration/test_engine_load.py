@@ -22,6 +22,8 @@ from buildpack.oci.layout import open_layout
 from tests.support.containers import Host
 from tests.support.images import Blobs, image_of
 
+pytestmark = pytest.mark.every_engine
+
 NAME = "docker.io/library/transfer-load"
 FIRST, SECOND = f"{NAME}:1", f"{NAME}:2"
 

@@ -115,6 +115,7 @@ def await_start(running: Running, name: str, words: str) -> None:
 # Serving
 
 
+@pytest.mark.every_engine
 def test_blasto_serves_says_so_once_and_stops(built, run, port):
     running = run("web", "-p", port)
     running.wait_for("ready:")
@@ -137,6 +138,7 @@ def test_blasto_serves_says_so_once_and_stops(built, run, port):
     assert built.containers() == []
 
 
+@pytest.mark.every_engine
 def test_a_formation_has_a_container_for_each_process(built, run, port):
     running = run("web=2", "worker", "-p", port)
     running.wait_for("ready:")
@@ -318,6 +320,7 @@ def test_signals_for_the_app_are_passed_on(run, port):
 # Limits
 
 
+@pytest.mark.every_engine
 def test_memory_that_runs_out_is_said(built, finished):
     done = finished("any", "--memory", "64m", "-e", 'ANY=exec python -c "bytearray(300 << 20)"')
     assert done.code == 137
@@ -466,6 +469,7 @@ def test_a_process_that_accepts_and_never_answers_is_recognised(finished, port):
 # Leftovers
 
 
+@pytest.mark.every_engine
 def test_what_a_killed_deploy_left_is_cleared_by_the_next_and_the_living_are_not_touched(built, run):
     living = run("worker")
     living.wait_for("working")

@@ -131,6 +131,7 @@ def terminal(built: Host, home: Path) -> Iterator[Callable[..., Terminal]]:
 # Without a terminal
 
 
+@pytest.mark.every_engine
 def test_streams_stay_apart_and_the_exit_code_is_the_commands(command):
     done = command("sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.code, done.out, done.err) == (7, "out\n", "err\n")
@@ -167,6 +168,7 @@ def test_the_apps_environment(command):
     assert done.out == "run.1 1 /app\n/opt/venv/bin/python\n"
 
 
+@pytest.mark.every_engine
 def test_a_missing_command(command):
     done = command("nosuch")
     assert done.code == 127
@@ -208,6 +210,7 @@ def test_signals_are_passed_on(built, home, number, code):
 # With one
 
 
+@pytest.mark.every_engine
 def test_a_shell_has_the_terminal_its_size_and_its_keys(terminal):
     shell = terminal("sh")
     shell.expect("$ ")

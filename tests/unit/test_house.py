@@ -24,6 +24,7 @@ def test_format():
     run("ruff", "format", "--no-cache", "--check", ".")
 
 
+@pytest.mark.slow
 def test_types():
     run("mypy")
 
