@@ -304,8 +304,10 @@ def test_no_login_stays_on_the_disk(tmp_path, command, ending):
         if ending == "Ctrl-C":
             os.write(terminal, b"\x03")
         elif ending == "power failure":
+            # All at once: neither deploy nor its guard may notice the end of the other and remove the files.
+            process.send_signal(signal.SIGSTOP)
             guards = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            for pid in [process.pid, *map(int, guards), *processes_with_login()]:
+            for pid in [*map(int, guards), *processes_with_login(), process.pid]:
                 with suppress(ProcessLookupError):  # it ended with those before it
                     os.kill(pid, signal.SIGKILL)
         else:
