@@ -143,8 +143,7 @@ class Running:
         """Assert that no process with the mark is left; the kernel may take a moment."""
         end = time.monotonic() + seconds
         while left := marked(self.mark):
-            commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left if Path(f"/proc/{pid}").exists()]
-            assert time.monotonic() < end, f"left behind: {commands}"
+            assert time.monotonic() < end, f"left behind: {left}"
             time.sleep(0.02)
 
 
