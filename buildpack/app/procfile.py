@@ -63,7 +63,7 @@ def read_procfile(folder: Path) -> Procfile | None:
 def parse_procfile(text: str, *, name: str = "Procfile") -> Procfile:
     """Parse a Procfile, which messages call `name`.
 
-    Raises AppError that shows every unreadable line with a caret, or that there is no process type.
+    Raises AppError if lines cannot be read, and shows each with a caret, or if the file names no process type.
     """
     found: dict[str, Process] = {}
     bad: list[errors.BadLine] = []

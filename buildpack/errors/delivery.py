@@ -10,8 +10,8 @@ from buildpack.errors import EngineError, LostError, StackError, UsageError
 
 def push_unnamed() -> UsageError:
     return UsageError(
-        "there is no registry to push to",
-        why="The image has no name with a registry in it.",
+        "the registry to push to is not named",
+        why="None of the image's names has a registry in it.",
         hint="name it: `-t ghcr.io/you/app:1`.",
     )
 

@@ -161,7 +161,7 @@ def denied(
     """`login` is the source of our login; `unset` are those of LOGIN_VARIABLES that are not set."""
     if login:
         what = f"{origin} cannot be {'pushed' if pushing else 'read'} with this login"
-        reason = f"The login from {login} has no right to do this, or there is no such repository"
+        reason = f"The login from {login} is not allowed to do this, or the repository does not exist"
         hint = (
             f"check the name, or give that user the right to {'push to' if pushing else 'read'} the repository; for "
             f"another login, {_log_in(host, login, unset)}."

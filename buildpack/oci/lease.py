@@ -28,7 +28,7 @@ _LOCK = "use.lock"
 class Lease:
     """A lease of this process on the store at `root`; it begins with the first use.
 
-    There is no lease on a store that does not exist or cannot be written.
+    A store that does not exist, or that cannot be written, gets no lease.
     """
 
     def __init__(self, root: Path) -> None:

@@ -79,7 +79,7 @@ def prune_store(store: Store, limits: Limits, *, shelves: Sequence[str], now: fl
     Layer keys without a blob and abandoned work in progress are removed. `now` is in seconds since 1970.
     """
     if not (store.root / "oci-layout").is_file():
-        # There is no store here: the user may have named a folder with a `wheels` or `tmp` that is not ours.
+        # This folder is not a store: its `wheels` or `tmp` may belong to the user.
         return Pruned(dropped=(), spared=(), left=0)
     try:
         with store.index_lock():

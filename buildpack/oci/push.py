@@ -308,7 +308,7 @@ def push_index(raw: bytes, references: Sequence[Reference], *, transport: Transp
 
 
 def _by_repository(references: Sequence[Reference], digest: Digest) -> dict[Reference, list[str | Digest]]:
-    """Return the tags to push in each repository, in the order of first mention; the digest if there is no tag."""
+    """Return the tags to push in each repository, in the order in which they are named; the digest if none is named."""
     grouped: dict[tuple[str, str], tuple[Reference, list[str | Digest]]] = {}
     for reference in references:
         _, selectors = grouped.setdefault((reference.registry, reference.repository), (reference, []))

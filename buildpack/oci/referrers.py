@@ -128,7 +128,7 @@ def _fetch_tagged(registry: Registry, digest: Digest, *, look: bool = False) -> 
 
 
 def _read_pages(registry: Registry, url: str, *, look: bool) -> tuple[dict[str, Any], ...]:
-    """Return the descriptors on all pages of an index; none if there is no index."""
+    """Return the descriptors on all pages of an index; an empty list if the registry has no index."""
     listed: list[dict[str, Any]] = []
     for _ in range(_PAGES):
         found = registry.read(url, limit=MANIFEST_LIMIT, accept=[INDEX], optional=True, look=look)

@@ -84,7 +84,7 @@ class Authorizer:
         )
 
     def source(self, repository: str) -> str:
-        """Return the source of the login for a repository; "" if there is no login."""
+        """Return the source of the login for a repository; empty if it has none."""
         login = self._login(repository)
         return login.source if login else ""
 

@@ -18,7 +18,7 @@ from deployer.ci.collecting import collect
 from deployer.ci.making import fitting
 from deployer.ci.request import Shared
 from deployer.engines.choice import engine_text
-from deployer.engines.engine import Candidate, Ground, ReadFile, Trial
+from deployer.engines.engine import Candidate, Ground, Job, ReadFile, Trial
 from deployer.engines.foreground import Foreground
 from deployer.errors import ci as errors
 from deployer.errors.engines import NotStartedError
@@ -87,8 +87,11 @@ class Tryout:
                 collect(each, read, say=self._console.say)
 
         environment = {**script.environment, **self._provided, **self._request.services}
+        job = Job(
+            process="test.1", command=shell_command(script), environment=environment, develop=True, read=collect_all
+        )
         try:
-            code = trial.run("test.1", shell_command(script), environment, develop=True, read=collect_all)
+            code = trial.run(job)
         except NotStartedError as error:
             error.exit_code = errors.TestsFailedError.exit_code
             raise
@@ -103,7 +106,8 @@ class Tryout:
             with self._ledger.step("release", f"release: {command}") as entry:
                 trial = place()
                 given = {**script.environment, **self._provided, **self._request.services}
-                code = trial.run("release.1", ["release"], {**given, "PS": "release.1", "DYNO": "release.1"})
+                given |= {"PS": "release.1", "DYNO": "release.1"}
+                code = trial.run(Job(process="release.1", command=["release"], environment=given))
                 if code:
                     raise errors.release_failed(command, code, trial.where)
                 entry.reason = f"in {trial.where}"

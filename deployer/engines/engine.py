@@ -45,8 +45,8 @@ class Ground(supervisor.Ground):
     """The hint if web ends before it answers; empty for the usual one."""
 
     def webs(self, boot: Boot) -> Sequence[Web]:
-        """Return how to ask each web process; those that cannot be asked from here are left out."""
-        raise NotImplementedError
+        """Return how to ask each web process that can be asked from here; by default there is none."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +163,21 @@ class Service:
         return self.url_pattern.replace("{address}", address)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A process that runs once: `process` is its name, as in ``test.1``, and `command` a command or a process type.
+
+    With `develop` the lock's develop packages and the files that only tests need are there too. `read` is called once
+    the process has ended, while its files are still there.
+    """
+
+    process: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+    develop: bool = False
+    read: Callable[[ReadFile], object] = lambda _read: None
+
+
 class Trial(Protocol):
     """A built image on an engine, to be tested and booted. Nothing of it is left there afterwards."""
 
@@ -178,20 +193,8 @@ class Trial(Protocol):
         """
         ...
 
-    def run(
-        self,
-        process: str,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        develop: bool = False,
-        read: Callable[[ReadFile], object] = lambda _read: None,
-    ) -> int:
-        """Run a command or a process type to its end, and return its exit code; raises BuildpackError.
-
-        With `develop` the lock's develop packages and the files that only tests need are there too. `read` is called
-        once the process has ended, while its files are still there.
-        """
+    def run(self, job: Job) -> int:
+        """Run a job to its end, and return its exit code; raises BuildpackError."""
         ...
 
     def web(self, environment: Mapping[str, str]) -> Ground:

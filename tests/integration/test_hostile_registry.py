@@ -397,7 +397,7 @@ def test_a_login_that_is_refused_is_not_tried_again(server, proxy, tmp_path):
     assert text == (
         f"{proxy.name}/team/app:1 cannot be pushed with this login\n\n"
         f"POST http://{proxy.name}/v2/team/app/blobs/uploads/ answered 403: DENIED.\n"
-        f"The login from {tmp_path}/config.json has no right to do this, or there is no such repository.\n\n"
+        f"The login from {tmp_path}/config.json is not allowed to do this, or the repository does not exist.\n\n"
         "hint: check the name, or give that user the right to push to the repository; for another login, log in with "
         f"`docker login {proxy.name}` again, or set DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD."
     )
@@ -459,7 +459,7 @@ def test_a_token_server_s_403_is_a_matter_of_rights(server, proxy):
     assert text == (
         f"{proxy.name}/team/app:1 cannot be pushed with this login\n\n"
         f"GET http://{proxy.name}/token answered 403: DENIED.\n"
-        "The login from DEPLOY_REGISTRY_USER has no right to do this, or there is no such repository.\n\n"
+        "The login from DEPLOY_REGISTRY_USER is not allowed to do this, or the repository does not exist.\n\n"
         "hint: check the name, or give that user the right to push to the repository; for another login, correct "
         f"DEPLOY_REGISTRY_USER and DEPLOY_REGISTRY_PASSWORD, or unset them and log in with `docker login {proxy.name}`."
     )

@@ -92,7 +92,7 @@ def test_several_platforms_give_an_index(store: Path, index: Index, tmp_path: Pa
 
 def test_errors_are_those_of_the_docstrings(shop: Path, store: Path, index: Index, tmp_path: Path) -> None:
     session = buildpack.open_session(store, environ={**os.environ, **environ(index)})
-    with pytest.raises(UsageError, match="there is no registry to push to"):
+    with pytest.raises(UsageError, match="the registry to push to is not named"):
         buildpack.build(shop, to=["registry"], session=session)
     with pytest.raises(UsageError, match="there is no folder"):
         buildpack.read_app(tmp_path / "nowhere", session=session)

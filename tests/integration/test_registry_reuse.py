@@ -602,7 +602,7 @@ def test_a_cache_that_lets_nobody_in_is_a_reason_to_build(world, app, empty, nam
         (
             ("--to", "registry"),
             (
-                "error: there is no registry to push to\n\nThe image has no name with a registry in it.\n\n"
+                "error: the registry to push to is not named\n\nNone of the image's names has a registry in it.\n\n"
                 "hint: name it: `-t ghcr.io/you/app:1`.\n"
             ),
         ),

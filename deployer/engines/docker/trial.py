@@ -35,7 +35,7 @@ from deployer.engines.docker.inside import Inside
 from deployer.engines.docker.network import clear_networks, own_network
 from deployer.engines.docker.owner import this_owner
 from deployer.engines.docker.signals import holding_back
-from deployer.engines.engine import Candidate, ReadFile, Service
+from deployer.engines.engine import Candidate, Job, Service
 from deployer.engines.foreground import run_quietly
 from deployer.engines.ports import free_port, read_port
 from deployer.errors import engines as errors
@@ -77,20 +77,12 @@ class DockerTrial:
         for reference in reversed(self._loaded):
             remove_image(self._client, reference)
 
-    def run(
-        self,
-        process: str,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        develop: bool = False,
-        read: Callable[[ReadFile], object] = lambda _read: None,
-    ) -> int:
+    def run(self, job: Job) -> int:
         """Run a process in a container, with the develop packages in a layer on top."""
         ground = self._containers(
-            self._blueprint("test" if develop else "boot", process, command, environment),
+            self._blueprint("test" if job.develop else "boot", job.process, job.command, job.environment),
             quiet=True,
-            read=lambda container: read(lambda path: container.read_archive(f"/{APP_ROOT}/{path}")),
+            read=lambda container: job.read(lambda path: container.read_archive(f"/{APP_ROOT}/{path}")),
         )
         return run_quietly(ground, write=self._candidate.write)
 

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from buildpack.steps.local import Wanted, check_environment, make_environment
 from buildpack.steps.test_image import held_back
 from buildpack.system.processes import User, acting_as, hide_process
 from buildpack.system.unprivileged import choose_user, give, reachable_path, workplace
-from deployer.engines.engine import LARGEST_READ, Candidate, ReadFile, Service, TooLargeError
+from deployer.engines.engine import LARGEST_READ, Candidate, Job, Service, TooLargeError
 from deployer.engines.foreground import run_quietly
 from deployer.engines.local.ground import LocalGround, with_runtime_folder
 from deployer.engines.local.unpacking import lay_over, limit_of, unpack_app
@@ -122,22 +122,14 @@ class LocalTrial:
             self._candidate.warn(services_not_started([each.addon for each in services], self._why))
         return {}
 
-    def run(
-        self,
-        process: str,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        develop: bool = False,
-        read: Callable[[ReadFile], object] = lambda _read: None,
-    ) -> int:
+    def run(self, job: Job) -> int:
         """Run a process in the app's files as they are in the image."""
-        folder = self._unpack("test" if develop else "release", develop=develop)
-        env = self._environment(folder, environment, develop=develop)
-        text = self._commands.get(command[0]) if len(command) == 1 else None
+        folder = self._unpack("test" if job.develop else "release", develop=job.develop)
+        env = self._environment(folder, job.environment, develop=job.develop)
+        text = self._commands.get(job.command[0]) if len(job.command) == 1 else None
         if text is not None:  # a process type, as the image's launcher takes it
             env = dict(own_flask_app(env, text, app_object=self._app_object, app=str(folder)))
-        one = Process(name=process, command=list(command) if text is None else text, env=env, cwd=str(folder))
+        one = Process(name=job.process, command=list(job.command) if text is None else text, env=env, cwd=str(folder))
         made: list[str] = []
         try:
             resolve_argv(self._argv(one), env["PATH"], str(folder))
@@ -146,7 +138,7 @@ class LocalTrial:
             return error.code
         ground = LocalGround([self._as_in_the_image(one, made)], temporary=made, quiet=True)
         code = run_quietly(ground, write=self._candidate.write)
-        read(lambda path: read_folder(folder, path, user=self._user))
+        job.read(lambda path: read_folder(folder, path, user=self._user))
         return code
 
     def web(self, environment: Mapping[str, str]) -> LocalGround:

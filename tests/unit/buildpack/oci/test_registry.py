@@ -706,7 +706,10 @@ def test_a_login_is_tried_even_if_the_registry_did_not_ask(server: Server, tmp_p
     reference = parse_reference(f"{server.name}/team/app:1")
     with Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
         told = message(lambda: registry.push_manifest(b"{}", MANIFEST, "2", accepted=False))
-    assert f"\nThe login from {tmp_path}/config.json has no right to do this, or there is no such repository.\n" in told
+    assert (
+        f"\nThe login from {tmp_path}/config.json is not allowed to do this, or the repository does not exist.\n"
+        in told
+    )
     assert "there is none for this registry" not in told
 
 
