@@ -8,6 +8,7 @@ object that is the only one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -93,7 +94,7 @@ def detect_app(tree: SourceTree, *, name: str, commands: Sequence[str] = ()) -> 
             continue
         if bindings:
             modules.append(_Module(name=module, path=path, search=search, bindings=bindings))
-    found, choices = _choose(modules, paths, preferred=_package_name(name), commands=commands)
+    found, choices = _choose(modules, paths, preferred=re.sub("[-. ]", "_", name.lower()), commands=commands)
     return Detection(found=found, choices=choices, looked=tuple(looked), broken=tuple(broken))
 
 
@@ -119,10 +120,6 @@ def _places(tree: SourceTree) -> Iterator[tuple[str, str, str]]:
 def _read(tree: SourceTree, path: str) -> bytes | None:
     text = tree.read(path, _LARGEST + 1)
     return text if text and len(text) <= _LARGEST and any(mark in text for mark in _MARKS) else None
-
-
-def _package_name(folder: str) -> str:
-    return folder.lower().replace("-", "_").replace(".", "_").replace(" ", "_")
 
 
 def _choose(

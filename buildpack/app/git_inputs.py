@@ -41,7 +41,7 @@ def git_inputs(folder: Path, environ: Mapping[str, str]) -> list[str] | None:
     if not _is_plain(repository):
         return None
     configs = [os.path.join(repository, "config"), *_shared_configs(environ)]
-    excludes = [os.path.join(at, ".gitignore"), os.path.join(repository, "info/exclude"), _default_excludes(environ)]
+    excludes = [os.path.join(at, ".gitignore"), os.path.join(repository, "info/exclude"), f"{_folder(environ)}/ignore"]
     for path in configs:
         named = _read_config(path, environ)
         if named is None:
@@ -62,18 +62,18 @@ def _is_plain(repository: str) -> bool:
 
 
 def _shared_configs(environ: Mapping[str, str]) -> Iterator[str]:
-    home = environ.get("HOME", "")
     yield from (environ[name] for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM") if environ.get(name))
-    yield f"{home}/.gitconfig"
-    yield f"{environ.get('XDG_CONFIG_HOME') or home + '/.config'}/git/config"
+    yield f"{environ.get('HOME', '')}/.gitconfig"
+    yield f"{_folder(environ)}/config"
     yield "/etc/gitconfig"
     if git := find_git(environ):
         # A git that the distribution did not install has the system's settings here.
         yield f"{os.path.dirname(os.path.dirname(os.path.realpath(git)))}/etc/gitconfig"
 
 
-def _default_excludes(environ: Mapping[str, str]) -> str:
-    return f"{environ.get('XDG_CONFIG_HOME') or environ.get('HOME', '') + '/.config'}/git/ignore"
+def _folder(environ: Mapping[str, str]) -> str:
+    """Return the folder of the user's configuration of git."""
+    return f"{environ.get('XDG_CONFIG_HOME') or environ.get('HOME', '') + '/.config'}/git"
 
 
 def _read_config(path: str, environ: Mapping[str, str]) -> list[str] | None:

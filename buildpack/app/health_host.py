@@ -72,7 +72,8 @@ def _settings(tree: SourceTree, environment: Mapping[str, str]) -> list[str]:
     module = environment.get("DJANGO_SETTINGS_MODULE") or _named_module(tree)
     if module:
         return _Settings(tree).hosts(module) or []
-    found = [_Settings(tree).hosts(_module(path)) for path in _python_files(tree, "settings")]
+    paths = (path.removesuffix(".py").removesuffix("/__init__") for path in _python_files(tree, "settings"))
+    found = [_Settings(tree).hosts(path.replace("/", ".")) for path in paths]
     answers = {tuple(hosts) for hosts in found if hosts}
     return [*answers.pop()] if len(answers) == 1 else []
 
@@ -88,10 +89,6 @@ def _named_module(tree: SourceTree) -> str:
 
 def _python_files(tree: SourceTree, part: str) -> list[str]:
     return [file.path for file in tree.files if file.path.endswith(".py") and part in file.path][:_MOST]
-
-
-def _module(path: str) -> str:
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 class _Settings:

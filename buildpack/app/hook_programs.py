@@ -9,16 +9,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from buildpack.app.checks.files import DISABLING
+from buildpack.app.checks.image_files import HOOKS
 from buildpack.app.read import App
 from buildpack.dataclass import dataclass, field
 
 HOOKS_FORMAT = 2
 """A part of the key of the app's layer. Raise it when deploy runs the same hooks in another way."""
 
-DISABLING = "DISABLE_COLLECTSTATIC"
-"""Set to anything but ``0``, as on Heroku, it leaves out collectstatic."""
-
-_PRE, _POST = "bin/pre_compile", "bin/post_compile"
 _NLTK = "nltk.txt"
 _ROUNDS = 100_000
 """Rounds of the hash of values from the command line: keys are public, and a short secret is easy to guess."""
@@ -79,11 +77,12 @@ def _select_steps(app: App, variables: Mapping[str, str]) -> tuple[Step, ...]:
     paths = {file.path for file in app.source.files}
     manage = _find_manage(paths)
     collects = manage is not None and app.lock.has("django") and variables.get(DISABLING, "") in ("", "0")
+    before, after = HOOKS
     steps = (
-        (Step(kind="hook", path=_PRE), _PRE in paths),
+        (Step(kind="hook", path=before), before in paths),
         (Step(kind="nltk", path=_NLTK), _NLTK in paths and app.lock.has("nltk")),
         (Step(kind="collectstatic", path=manage or ""), collects),
-        (Step(kind="hook", path=_POST), _POST in paths),
+        (Step(kind="hook", path=after), after in paths),
     )
     return tuple(step for step, wanted in steps if wanted)
 

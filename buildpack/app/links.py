@@ -13,24 +13,8 @@ from buildpack.app.git import own_checkout
 # ruff: noqa: PTH100, PTH118, PTH119, PTH120, PTH121
 
 _NEVER = frozenset(
-    {
-        ".git",
-        ".hg",
-        ".svn",
-        "__pycache__",
-        ".mypy_cache",
-        ".pytest_cache",
-        ".ruff_cache",
-        ".hypothesis",
-        ".tox",
-        ".nox",
-        ".ds_store",
-        ".env",
-        ".envrc",
-        ".netrc",
-        ".pypirc",
-    }
-)
+    (".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox")
+) | frozenset((".ds_store", ".env", ".envrc", ".netrc", ".pypirc"))
 _ENV_TEMPLATES = (".example", ".sample", ".template")
 
 _LIMIT = 40

@@ -18,11 +18,7 @@ _MISSPELT = {
     "Pipfile": ("pipfile", "PIPFILE", "PipFile", "Pipfile.toml"),
     "Pipfile.lock": ("pipfile.lock", "Pipfile.Lock", "PipFile.lock", "Pipfile.lock.json"),
     ".python-version": (
-        ".python_version",
-        "python-version",
-        ".pythonversion",
-        ".python-version.txt",
-        ".Python-Version",
+        *(".python_version", "python-version", ".pythonversion", ".python-version.txt", ".Python-Version"),
     ),
     "deploy.toml": (".deploy.toml", "Deploy.toml", "deploy.tml"),
 }
@@ -82,7 +78,7 @@ def find_almost_named(folder: Path, names: frozenset[str]) -> Iterator[tuple[str
     locked = "Pipfile.lock" in names
     wanted = [name for name in _ONE_SLIP if name not in names and not (locked and name == "requirements.txt")]
     for name in sorted(names - known - _READ):
-        near = next((one for one in wanted if _is_one_slip(name, one)), None)
+        near = next((one for one in wanted if abs(len(name) - len(one)) < 2 and _distance(name, one) == 1), None)
         if near is not None and os.path.isfile(folder / name):
             yield name, near
 
@@ -91,12 +87,3 @@ def missing_file(folder: Path, names: frozenset[str], meant: str, otherwise: Bui
     """Return the error for a missing file: it names a file with almost that name, else it is `otherwise`."""
     found = next((name for name, near in find_almost_named(folder, names) if near == meant), None)
     return errors.misspelt_file(found, meant) if found else otherwise
-
-
-def _is_one_slip(name: str, meant: str) -> bool:
-    """Return True if a name differs from another in one letter, or in the order of two."""
-    if abs(len(name) - len(meant)) > 1 or name == meant:
-        return False
-    begin = next((at for at, (one, other) in enumerate(zip(name, meant, strict=False)) if one != other), len(name))
-    one, other = name[begin:], meant[begin:]
-    return one[1:] in (other, other[1:]) or one == other[1:] or (one[:2] == other[1::-1] and one[2:] == other[2:])

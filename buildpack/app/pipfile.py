@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,9 @@ _NOT_CATEGORIES = frozenset(
 _DEFAULT_SOURCE = [{"name": "pypi", "url": "https://pypi.org/simple", "verify_ssl": True}]
 _SEPARATORS = re.compile(r"[-_.]+")
 MARKER_NAMES = (
-    "os_name",
-    "sys_platform",
-    "platform_machine",
-    "platform_python_implementation",
-    "platform_release",
-    "platform_system",
-    "platform_version",
-    "python_version",
-    "python_full_version",
-    "implementation_name",
-    "implementation_version",
+    *("os_name", "sys_platform", "platform_machine", "platform_python_implementation", "platform_release"),
+    *("platform_system", "platform_version", "python_version", "python_full_version"),
+    *("implementation_name", "implementation_version"),
 )
 """The environment markers of PEP 508, except ``extra``, which no lock uses."""
 
@@ -40,6 +32,16 @@ _COMPARISON = re.compile(rf"{_OPERAND}\s*(?:===|[=!<>~]=|[<>]|\bnot\s+in\b|\bin\
 _JOINED = re.compile(r"\(\s*@\s*\)|@\s+(?:and|or)\s+@")
 _VERSION = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,9}(?:(?:a|b|rc)\d{1,9})?(?:\.post\d{1,9})?(?:\.dev\d{1,9})?")
 _LONGEST_MARKER = 4096
+
+
+def join_markers(table: Mapping[str, Any], keys: Sequence[str], *more: str) -> str | None:
+    """Join the markers in these `keys`, in keys such as ``sys_platform`` (``"== 'win32'"``), and `more`."""
+    found = [value for key in keys if isinstance(value := table.get(key), str) and value.strip()]
+    found += [f"{key} {table[key]}" for key in MARKER_NAMES if isinstance(table.get(key), str)]
+    found += filter(None, more)
+    if len(found) < 2:
+        return found[0] if found else None
+    return " and ".join(f"({one})" for one in found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,16 +64,7 @@ class Wanted:
     @property
     def markers(self) -> str | None:
         """The markers of the key ``markers``, of the version, and of keys such as ``sys_platform = "== 'win32'"``."""
-        found = [
-            value if key == "markers" else f"{key} {value}"
-            for key in ("markers", *MARKER_NAMES)
-            if isinstance(value := self.table.get(key), str)
-        ]
-        if behind_version := self._version.partition(";")[2].strip():
-            found.append(behind_version)
-        if len(found) < 2:
-            return found[0] if found else None
-        return " and ".join(f"({one})" for one in found)
+        return join_markers(self.table, ("markers",), self._version.partition(";")[2].strip())
 
     @property
     def _version(self) -> str:
@@ -150,18 +143,17 @@ def pipfile_hashes(pipfile: Pipfile) -> tuple[str, ...]:
     This follows `plette.Pipfile.get_hash` and pipenv's `calculate_hash`. Empty if JSON cannot hold a value.
     """
     try:
-        return tuple(_hash(pipfile.document, canonical=canonical_names) for canonical_names in (False, True))
+        return tuple(_hash(pipfile.document, canonical_names=canonical_names) for canonical_names in (False, True))
     except (TypeError, ValueError, AttributeError, RecursionError):
         return ()
 
 
-def _hash(document: Mapping[str, Any], *, canonical: bool) -> str:
+def _hash(document: Mapping[str, Any], *, canonical_names: bool) -> str:
     import hashlib
     import json
 
     def section(table: Any) -> Any:
-        # packaging's own canonicalize_name; the regular expression is the same.
-        return {_SEPARATORS.sub("-", key).lower(): value for key, value in table.items()} if canonical else table
+        return {canonical(key): value for key, value in table.items()} if canonical_names else table
 
     content = {
         "_meta": {"sources": document.get("source", _DEFAULT_SOURCE), "requires": document.get("requires", {})},

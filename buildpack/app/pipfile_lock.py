@@ -15,7 +15,7 @@ from typing import Any
 
 from buildpack.app.indexes import check_variables, parse_sources
 from buildpack.app.lockfile import Lock, LockedPackage
-from buildpack.app.pipfile import MARKER_NAMES, Pipfile, Wanted, canonical, is_marker, is_version
+from buildpack.app.pipfile import Pipfile, Wanted, canonical, is_marker, is_version, join_markers
 from buildpack.app.textfile import decode, parse_json, read_bytes
 from buildpack.bounded import parse_url
 from buildpack.errors import lock as errors
@@ -184,7 +184,7 @@ def _parse_entry(
     if index is not None and index not in sources:
         known = ", ".join(f"`{show(one)}`" for one in sources)
         raise ValueError(f"comes from the index `{show(index)}`, which is not among the sources: {known}")
-    markers = _markers(entry) or (wanted.markers if wanted else None)
+    markers = join_markers(entry, ("markers", "marker")) or (wanted.markers if wanted else None)
     if markers is not None and not is_marker(markers):
         raise ValueError(f"has markers that cannot be read: {show(markers)}")
     requested = wanted is not None and wanted.line > 0
@@ -266,12 +266,3 @@ def _strings(entry: Mapping[str, Any], key: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise ValueError(f"has `{key}` that are not a list of strings")
     return value
-
-
-def _markers(entry: Mapping[str, Any]) -> str | None:
-    """Join `markers` and the keys that old locks have instead (``"sys_platform": "== 'win32'"``)."""
-    parts = [value for key in ("markers", "marker") if isinstance(value := entry.get(key), str) and value.strip()]
-    parts += [f"{key} {entry[key]}" for key in MARKER_NAMES if isinstance(entry.get(key), str)]
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    return " and ".join(f"({part})" for part in parts)

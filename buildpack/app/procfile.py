@@ -40,11 +40,6 @@ class Procfile:
     processes: tuple[Process, ...]
     warnings: tuple[str, ...] = ()
 
-    @property
-    def default(self) -> str | None:
-        """The name of the process type that runs if the user names none."""
-        return select_default(self.processes)
-
 
 def select_default(processes: Sequence[Process]) -> str | None:
     """Select ``web``, or the only process type that does not run once and end; None if that leaves a choice."""

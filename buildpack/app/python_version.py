@@ -64,16 +64,6 @@ class PythonRequest:
     version: str
     origin: str
 
-    @property
-    def minor(self) -> str:
-        """The version without its patch level."""
-        return ".".join(self.version.split(".")[:2])
-
-    @property
-    def exact(self) -> bool:
-        """True if it has a patch level."""
-        return self.version.count(".") == 2
-
 
 def read_python_version(folder: Path, lock: Lock | None, *, today: date) -> tuple[PythonRequest | None, list[str]]:
     """Read which Python the app asks for, and warnings; None if no file names one.
@@ -238,10 +228,8 @@ def choose_python(
 
 def _locked_for_another(request: PythonRequest, lock: Lock | None) -> str | None:
     """Return the Python that the lock was made for if it is not the one that the app asks for."""
-    for locked in (lock.python_full_version, lock.python_version) if lock is not None else ():
-        if locked and locked != "*" and not f"{request.version}.".startswith(f"{locked}."):
-            return None if f"{locked}.".startswith(f"{request.version}.") else locked
-    return None
+    locked = (lock.python_full_version, lock.python_version) if lock is not None else ()
+    return next((one for one in locked if one and one != "*" and not _agree(request.version, one)), None)
 
 
 def fits_requires_python(requires: str, version: str) -> bool:

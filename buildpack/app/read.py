@@ -135,7 +135,8 @@ def examine_app(
     """
     stamps = {path: stamp(path) for path in (str(folder), *(f"{folder}/{name}" for name in _CONTROL))}
     names, found = _list_folder(folder), Findings()
-    settings = found.attempt(lambda: _read_settings(folder, options, environ))
+    flags = {"stack": options.stack, "platform": options.platform}
+    settings = found.attempt(lambda: read_settings(folder, environ=environ, flags=flags))
     source = found.attempt(lambda: _look_at_source(folder, environ, found))
     found.add(errors.misspelt_file(*each) for each in find_misspelt(names))
     lock = read_app_lock(folder, names, options.categories, found)
@@ -178,10 +179,6 @@ def examine_app(
         processes=processes,
         python=python,
     )
-
-
-def _read_settings(folder: Path, options: Options, environ: Mapping[str, str]) -> Settings:
-    return read_settings(folder, environ=environ, flags={"stack": options.stack, "platform": options.platform})
 
 
 def _read_values(folder: Path, names: Collection[str], found: Findings) -> tuple[Mapping[str, int], Mapping[str, str]]:

@@ -217,7 +217,7 @@ class _Walk:
                 continue
             ignored, matches = self._verdict(path, folder)
             if is_folder:
-                if not ignored or self._may_bring_back(path):
+                if not ignored or any(one.may_bring_back(path) for one in self.patterns):
                     below.append(_Folder(path=path + "/", matches=matches, ignored_root=root))
             elif not ignored:
                 self._take(entry, path)
@@ -228,9 +228,6 @@ class _Walk:
             return False, folder.matches
         found = [one.verdict(path, above) for one, above in zip(self.patterns, folder.matches, strict=True)]
         return any(ignored for ignored, _ in found), [matches for _, matches in found]
-
-    def _may_bring_back(self, path: str) -> bool:
-        return any(one.may_bring_back(path) for one in self.patterns)
 
     def _named(self, path: str, root: str, *, is_folder: bool) -> bool:
         return any(

@@ -167,6 +167,11 @@ def quoted(names: Sequence[str]) -> str:
     return listed([f"`{name}`" for name in names])
 
 
+def pinned(name: str, version: str | None) -> str:
+    """Render a package with its version, if it has one."""
+    return f"{name} {version}" if version else name
+
+
 def caret(line: str, column: int) -> str:
     """Render a line of a file with a caret under `column` (from 1); a long line is cut to what surrounds it."""
     start = max(0, column - 1 - _WIDTH // 2) if len(line) > _WIDTH else 0

@@ -149,16 +149,15 @@ def hook_of_windows(path: str) -> BuildpackError:
     return _of_windows(
         path,
         "Every build runs it, and the system takes the carriage return at the end of a line for a part of a word.",
-        place=path,
     )
 
 
-def _of_windows(path: str, why: str, place: str) -> BuildpackError:
+def _of_windows(path: str, why: str) -> BuildpackError:
     return AppError(
         f"the lines of {show(path)} end as on Windows",
         why=why,
         hint=f"write it with Unix line ends; `{show(path)} text eol=lf` in .gitattributes has git keep them.",
-        place=place,
+        place=path,
     )
 
 
@@ -217,7 +216,7 @@ def not_on_path(started: Started, path: str) -> BuildpackError:
 
 def program_of_windows(started: Started, path: str) -> BuildpackError:
     why = f"{started.place}: `{started.process}` starts it, and the system takes the carriage return at the end of its "
-    return _of_windows(path, f"{why}first line for a part of a name.", place=path)
+    return _of_windows(path, f"{why}first line for a part of a name.")
 
 
 # Its address

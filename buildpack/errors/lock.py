@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildpack.errors import (
-    AppError,
-    BuildpackError,
-    DependencyError,
-    Notice,
-    UsageError,
-    bullets,
-    file_of,
-    show,
-)
+from buildpack.errors import AppError, BuildpackError, DependencyError, Notice, UsageError, bullets, file_of, show
 
 _LOCK = "run `deploy lock`, commit Pipfile.lock, and build again."
 

@@ -6,32 +6,23 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from buildpack.errors import AppError, BuildpackError, Notice, quoted, show
-from buildpack.errors.checks import Started, left_out
+from buildpack.errors.checks import left_out
 
 # The target of a command
 
 
 class Asked(NamedTuple):
-    """A server that a process type starts, and the target that it serves.
+    """A server that a process type starts, the Procfile's line, and the target that it serves.
 
     `joint` is the character that the server has between module and object.
     """
 
-    started: Started
+    process: str
+    place: str
     server: str
     target: str
     verb: str = "serve"
     joint: str = ":"
-
-    @property
-    def place(self) -> str:
-        """The Procfile's line."""
-        return self.started.place
-
-    @property
-    def process(self) -> str:
-        """The process type."""
-        return self.started.process
 
     @property
     def says(self) -> str:

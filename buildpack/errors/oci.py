@@ -64,10 +64,6 @@ class ContentError(MachineError):
         self.reason = reason
 
 
-def content_changed(path: Path, reason: str) -> MachineError:
-    return ContentError(path, reason)
-
-
 def file_changed(path: Path) -> MachineError:
     return MachineError(
         f"{path} changed while it was read",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from buildpack.errors import AppError, DependencyError, MachineError
+from buildpack.errors import AppError, DependencyError, MachineError, listed, pinned
 
 _SYSTEMS = {"win32": "Windows", "darwin": "macOS"}
 _LOCK_AGAIN = "run `deploy lock`, commit Pipfile.lock, and build again."
@@ -13,10 +13,6 @@ _CHANGED = "something between here and the index changed it. Do not work around 
 
 class SourceError(DependencyError):
     """A server cannot be reached or refuses, so every other request to it will fail, too."""
-
-
-def _pinned(name: str, version: str | None) -> str:
-    return f"{name} {version}" if version else name
 
 
 def source_scheme(source: str, url: str) -> DependencyError:
@@ -31,7 +27,7 @@ def source_scheme(source: str, url: str) -> DependencyError:
 def unknown_source(name: str, source: str, sources: Sequence[str], place: str) -> DependencyError:
     return DependencyError(
         f"{name} comes from an index that Pipfile.lock does not define",
-        why=f"Its entry ({place}) names the index {source!r}; the lock's sources are {_list(sources)}.",
+        why=f"Its entry ({place}) names the index {source!r}; the lock's sources are {', '.join(sources) or 'none'}.",
         hint=f"add a [[source]] with name = {source!r} to Pipfile, run `deploy lock`, and build again.",
     )
 
@@ -47,9 +43,9 @@ def locked_by_name_only(name: str, marker: str, target: str, place: str) -> AppE
 
 
 def unhashed(name: str, version: str | None, weak: Sequence[str], place: str) -> DependencyError:
-    has = f"only {_list(weak)} hashes, which can be forged" if weak else "no hash"
+    has = f"only {', '.join(weak)} hashes, which can be forged" if weak else "no hash"
     return DependencyError(
-        f"{_pinned(name, version)} cannot be verified",
+        f"{pinned(name, version)} cannot be verified",
         why=f"Its entry ({place}) has {has}, so any file that an index serves would be installed.",
         hint=_LOCK_AGAIN,
     )
@@ -149,7 +145,7 @@ class UnknownProject(DependencyError):
 def knows_nothing(names: Sequence[str], asked: Sequence[str]) -> DependencyError:
     pages = ", ".join(f"{url}{names[0]}/" for url in asked)
     return DependencyError(
-        f"no index has any of the {len(names)} packages: {_few(names)}",
+        f"no index has any of the {len(names)} packages: {listed(names, 4)}",
         why=f"The sources of Pipfile.lock do not have them; not found: {pages} and the pages of the others.",
         hint="check the URLs of the sources in Pipfile: most end in /simple. Then run `deploy lock`, and build again.",
     )
@@ -158,7 +154,7 @@ def knows_nothing(names: Sequence[str], asked: Sequence[str]) -> DependencyError
 def no_such_project(name: str, place: str, urls: Sequence[str]) -> UnknownProject:
     return UnknownProject(
         f"no index has {name}",
-        why=f"{place} asks for it; not found: {_list(urls)}.",
+        why=f"{place} asks for it; not found: {', '.join(urls) or 'none'}.",
         hint="if it is on a private index, add that to Pipfile as a [[source]], run `deploy lock`, and build again.",
     )
 
@@ -166,7 +162,7 @@ def no_such_project(name: str, place: str, urls: Sequence[str]) -> UnknownProjec
 def no_such_version(name: str, version: str | None, place: str, nearest: str | None) -> DependencyError:
     other = f" The nearest version with a wheel for the stack is {nearest}." if nearest else ""
     return DependencyError(
-        f"no index has {_pinned(name, version)}",
+        f"no index has {pinned(name, version)}",
         why=f"{place} asks for it, and the index has only other versions.{other}",
         hint=f"ask for {nearest or 'another version'} in Pipfile, run `deploy lock`, and build again.",
     )
@@ -174,16 +170,16 @@ def no_such_version(name: str, version: str | None, place: str, nearest: str | N
 
 def not_as_locked(name: str, version: str | None, place: str, offered: Sequence[str]) -> DependencyError:
     return DependencyError(
-        f"{_pinned(name, version)} on the index is not what was locked",
-        why=f"{place} asks for it, and Pipfile.lock has no hash of its files on the index: {_few(offered)}.",
+        f"{pinned(name, version)} on the index is not what was locked",
+        why=f"{place} asks for it, and Pipfile.lock has no hash of its files on the index: {listed(offered, 4)}.",
         hint="if the release was uploaded again, run `deploy lock`, commit Pipfile.lock, and build again.",
     )
 
 
 def another_version_locked(name: str, version: str | None, place: str, found: Sequence[str]) -> DependencyError:
     return DependencyError(
-        f"the hashes of {_pinned(name, version)} in Pipfile.lock belong to another version",
-        why=f"{place} names the version, and its hashes are those of {_few(found)}.",
+        f"the hashes of {pinned(name, version)} in Pipfile.lock belong to another version",
+        why=f"{place} names the version, and its hashes are those of {listed(found, 4)}.",
         hint=_LOCK_AGAIN,
     )
 
@@ -200,8 +196,8 @@ def no_file_fits(
     place: str,
 ) -> DependencyError:
     """`misfits` are file names by reason; `system` is the `sys_platform` that all of them are for."""
-    lines = [f"The stack is {target}. The files of {_pinned(name, version)} ({place}) are not for it:"]
-    lines += [f"  {reason}: {_few(files)}" for reason, files in misfits.items()]
+    lines = [f"The stack is {target}. The files of {pinned(name, version)} ({place}) are not for it:"]
+    lines += [f"  {reason}: {listed(files, 4)}" for reason, files in misfits.items()]
     hint = "lock a version that has a wheel for this stack (`deploy lock`), or choose another stack or Python."
     if "for another libc (glibc)" in misfits:
         hint = (
@@ -219,15 +215,15 @@ def no_file_fits(
         another = ", or choose another Python" if any(reason.startswith("needs") for reason in misfits) else ""
         hint = f"ask for {nearest} in Pipfile, run `deploy lock`, and build again{another}."
     if unlocked:
-        lines += [f"The index has a file that fits, but its hash is not locked: {_few(unlocked)}."]
+        lines += [f"The index has a file that fits, but its hash is not locked: {listed(unlocked, 4)}."]
         hint = _LOCK_AGAIN
-    return DependencyError(f"no file of {_pinned(name, version)} fits the stack", why="\n".join(lines), hint=hint)
+    return DependencyError(f"no file of {pinned(name, version)} fits the stack", why="\n".join(lines), hint=hint)
 
 
 def must_be_built(name: str, version: str | None, sdist: str | None) -> DependencyError:
     what = f"only as {sdist}, an archive of sources" if sdist else "as sources that are not on an index"
     return DependencyError(
-        f"{_pinned(name, version)} has no wheel for the stack",
+        f"{pinned(name, version)} has no wheel for the stack",
         why=f"It is locked {what}, and this build makes no wheels.",
         hint="lock a version that has a wheel, or build on a machine like the stack.",
     )
@@ -308,14 +304,3 @@ def requirement_missing(wheel: str, requirement: str, *, pinned: str, marker: st
 
 def _host(url: str) -> str:
     return url.partition("://")[2].partition("/")[0] or url
-
-
-def _list(items: Iterable[str]) -> str:
-    texts = [str(item) for item in items]
-    return ", ".join(texts) if texts else "none"
-
-
-def _few(items: Sequence[str], limit: int = 4) -> str:
-    shown = list(items[:limit])
-    rest = len(items) - len(shown)
-    return ", ".join(shown) + (f" and {rest} more" if rest else "")

@@ -18,6 +18,8 @@ _ADVICE = {
     REFUSED: "check host and port, and that the registry is running.",
     UNKNOWN_NAME: "check the spelling of the host, and HTTPS_PROXY if only a proxy knows it.",
 }
+_SAID = "the registry's message says why; its log may say more."
+_SILENT = "the registry's log may say why."
 LOGIN_VARIABLES = ("DEPLOY_REGISTRY_USER", "DEPLOY_REGISTRY_PASSWORD")
 
 
@@ -62,11 +64,11 @@ class Answer:
 # No answer
 
 
-def unreachable(host: str, reason: str, *, todo: str = "", around: bool = False) -> AccessRefused:
+def unreachable(host: str, reason: str, *, todo: str = "") -> AccessRefused:
     return AccessRefused(
         f"the registry {host} cannot be reached",
         why=f"{sentence(reason)}.",
-        hint=(todo or "check the network, and HTTPS_PROXY if there is a proxy.") + (_AROUND if around else ""),
+        hint=todo or "check the network, and HTTPS_PROXY if there is a proxy.",
     )
 
 
@@ -225,9 +227,7 @@ def refused(origin: str, answer: Answer) -> StackError:
             why=f"{answer}.\nIt is in maintenance, or is a mirror of another registry.",
             hint="end its maintenance, or push to the registry that it mirrors.",
         )
-    hint = (
-        "the registry's message says why; its log may say more." if answer.said else "the registry's log may say why."
-    )
+    hint = _SAID if answer.said else _SILENT
     if answer.status == 400 and answer.url.startswith("http://") and not answer.said:
         # A Go server that wants TLS answers 400 to plain requests, without a body if it is a HEAD.
         hint = (
@@ -238,9 +238,7 @@ def refused(origin: str, answer: Answer) -> StackError:
 
 
 def manifest_refused(origin: str, answer: Answer, media_type: str, *, fixed: bool) -> ManifestRefused:
-    hint = (
-        "the registry's message says why; its log may say more." if answer.said else "the registry's log may say why."
-    )
+    hint = _SAID if answer.said else _SILENT
     if answer.status == 403:
         hint = "check the registry's quota, its rules for tags, and the rights of the login."
     elif not fixed and media_type.startswith("application/vnd.oci.image.") and answer.status != 413:

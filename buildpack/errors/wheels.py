@@ -6,15 +6,7 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildpack.errors import (
-    AppError,
-    BuildpackError,
-    DependencyError,
-    LostError,
-    MachineError,
-    Problems,
-    show,
-)
+from buildpack.errors import AppError, BuildpackError, DependencyError, LostError, MachineError, Problems, pinned, show
 
 _HINT = (
     "the file has the hash of Pipfile.lock, so it was published this way: ask for another version of {name} in "
@@ -106,7 +98,7 @@ def file_and_folder(names: Sequence[str], path: str) -> DependencyError:
 
 def cannot_build_here(name: str, version: str | None, target: str) -> DependencyError:
     return DependencyError(
-        f"{name} {version or ''}".rstrip() + " has no wheel, and cannot be built here",
+        f"{pinned(name, version)} has no wheel, and cannot be built here",
         why=f"It must be built with {target}, and this machine has no such interpreter.",
         hint="lock a version that has a wheel for this platform, or build on a machine of the stack's platform.",
     )
@@ -124,10 +116,6 @@ _TAIL = 15
 _ASK_AUTHORS = "lock a version that has a wheel, or ask the package's authors with these lines"
 
 
-def _pinned(name: str, version: str | None) -> str:
-    return f"{name} {version}" if version else name
-
-
 def _tail(output: str) -> str:
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     return "\n".join(f"  {line}" for line in lines[-_TAIL:])
@@ -135,7 +123,7 @@ def _tail(output: str) -> str:
 
 def interpreter_differs(name: str, version: str | None, target: str, here: str) -> DependencyError:
     return DependencyError(
-        f"{_pinned(name, version)} cannot be built for the stack",
+        f"{pinned(name, version)} cannot be built for the stack",
         why=f"It has no wheel, and a build here gives one for {here}; the stack is {target}.",
         hint="lock a version that has a wheel for the stack, or build on a machine like it.",
     )
@@ -143,7 +131,7 @@ def interpreter_differs(name: str, version: str | None, target: str, here: str) 
 
 def newer_libc(name: str, version: str | None, here: str, stack: str) -> DependencyError:
     return DependencyError(
-        f"{_pinned(name, version)} cannot be built for the stack",
+        f"{pinned(name, version)} cannot be built for the stack",
         why=f"It has no wheel, and code that is compiled here, with {here}, does not run on the stack's {stack}.",
         hint="lock a version that has a wheel, choose a newer stack, or build on an older machine.",
     )
@@ -204,7 +192,7 @@ def build_failed(
     if missing:
         hints.append("install the missing parts on this machine, and on the stack those that the package needs to run")
     hint = "; or ".join(hints) or _ASK_AUTHORS
-    error = BuildFailed(f"{_pinned(name, version)} could not be built", why=why, hint=f"{hint}.")
+    error = BuildFailed(f"{pinned(name, version)} could not be built", why=why, hint=f"{hint}.")
     error.log = log
     return error
 
@@ -215,7 +203,7 @@ def requirement_failed(
     """`instead` is another version with a wheel. The hint is about the package: Pipfile does not name `failure`'s."""
     hint = f"ask for {instead} in Pipfile, which has a wheel, and run `deploy lock`" if instead else _ASK_AUTHORS
     error = BuildFailed(
-        f"{_pinned(name, version)} could not be built",
+        f"{pinned(name, version)} could not be built",
         why=f"It has no wheel for the stack, so it must be built from {what}. That build requires another package, and "
         f"{failure.what}:\n{failure.why}",
         hint=f"{hint}.",
@@ -234,7 +222,7 @@ def bad_constraints(variable: str, name: str, reason: str) -> DependencyError:
 
 def leading_out(name: str, version: str | None, what: str) -> DependencyError:
     return DependencyError(
-        f"{_pinned(name, version)} cannot be built",
+        f"{pinned(name, version)} cannot be built",
         why=f"It is built from {what}, whose pyproject.toml is a link that leads out of the sources.",
         hint="lock a version that has a wheel, or ask the package's authors.",
     )
@@ -282,8 +270,8 @@ def bad_setup_cfg(reason: str) -> AppError:
 
 def unexpected_wheel(name: str, version: str | None, filename: str, target: str) -> DependencyError:
     return DependencyError(
-        f"the build of {_pinned(name, version)} made an unexpected wheel",
-        why=f"The result is {filename}, which cannot be installed as {_pinned(name, version)} on {target}.",
+        f"the build of {pinned(name, version)} made an unexpected wheel",
+        why=f"The result is {filename}, which cannot be installed as {pinned(name, version)} on {target}.",
         hint="check the entry in Pipfile, and lock a version that has a wheel.",
     )
 

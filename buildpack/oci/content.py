@@ -39,7 +39,7 @@ class ContentDamagedError(ValueError):
         # A part of a file belongs to an archive; a whole file is the app's.
         if isinstance(self.content, FileSlice) and not self.content.offset and self.content.crc32 is not None:
             return errors.file_changed(self.content.path)
-        return errors.content_changed(self.content.path, str(self))
+        return errors.ContentError(self.content.path, str(self))
 
 
 class Sources:

@@ -30,14 +30,9 @@ def read_facts(root: Path, config: Mapping[str, Any], *, stack: str) -> Facts:
     place = root / executable.lstrip("/")
     elf = read_elf(place)
     folders = list(find_library_folders(root))
-    version = next(
-        (
-            found
-            for file in (place, *_libpythons(root, folders, series))
-            if (found := python_version(file.read_bytes(), series))
-        ),
-        None,
-    )
+    libraries = [path for folder in folders for path in sorted((root / folder).glob(f"libpython{series}.so*"))]
+    versions = (python_version(file.read_bytes(), series) for file in (place, *libraries))
+    version = next(filter(None, versions), None)
     if elf is None or version is None or int(series.split(".")[1]) < 10:
         raise errors.unknown_python_in_base(stack, executable)
     libc = _find_libc(root, folders, elf.interpreter)
@@ -53,10 +48,6 @@ def read_facts(root: Path, config: Mapping[str, Any], *, stack: str) -> Facts:
         passwd=_text(root / "etc/passwd"),
         group=_text(root / "etc/group"),
     )
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def _text(path: Path) -> str | None:
@@ -83,11 +74,6 @@ def _find_python(root: Path, config: Mapping[str, Any], stack: str) -> tuple[str
                 raise errors.unknown_python_in_base(stack, real.removeprefix(top))
             return real.removeprefix(top), match[1]
     raise errors.no_python_in_base(stack)
-
-
-def _libpythons(root: Path, folders: list[str], series: str) -> Iterator[Path]:
-    for folder in folders:
-        yield from sorted((root / folder).glob(f"libpython{series}.so*"))
 
 
 def python_version(body: bytes, series: str) -> str | None:
@@ -141,4 +127,5 @@ def _configured(root: Path) -> Iterator[str]:
 def _multiarch(root: Path) -> Iterator[str]:
     for folder in ("usr/local/lib", "usr/lib", "lib"):
         if (root / folder).is_dir():
-            yield from (f"{folder}/{name}" for name in _names(root / folder) if _TRIPLET.fullmatch(name))
+            names = sorted(path.name for path in (root / folder).iterdir())
+            yield from (f"{folder}/{name}" for name in names if _TRIPLET.fullmatch(name))

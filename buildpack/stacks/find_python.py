@@ -176,7 +176,7 @@ def probe(path: Path, environ: Mapping[str, str], store: Store | None = None) ->
     """
     if store is None:
         return _parse_answer(_ask(path, environ))
-    key = json.dumps([str(path), os.path.realpath(path), _stamp(path), environ.get("LD_LIBRARY_PATH")])
+    key = json.dumps([brief_stamp(str(path)), os.path.realpath(path), environ.get("LD_LIBRARY_PATH")])
     known = store.recall(_ANSWER, key)
     if isinstance(known, dict) and known["stamps"] == _stamps(known["answer"]):
         return _parse_answer(known["answer"])
@@ -224,17 +224,17 @@ def _parse_answer(found: dict[str, Any] | None) -> HostPython | None:
     )
 
 
-def _stamps(answer: Mapping[str, Any]) -> list[list[int]]:
-    return [_stamp(answer[name]) for name in ("executable", "stdlib", "dynload")]
+def _stamps(answer: Mapping[str, Any]) -> list[list[Any]]:
+    return [brief_stamp(answer[name]) for name in ("executable", "stdlib", "dynload")]
 
 
-def _stamp(path: str | Path) -> list[int]:
-    """Return size and time of a file or folder; nothing if it is missing."""
+def brief_stamp(path: str) -> list[Any]:
+    """Return the path, size and time of a file or folder; only the path if it is missing."""
     try:
-        found = os.stat(path)  # noqa: PTH116
+        found = os.stat(path)  # noqa: PTH116 - hundreds of these are the warm path
     except OSError:
-        return []
-    return [found.st_size, found.st_mtime_ns]
+        return [path, None]
+    return [path, found.st_size, found.st_mtime_ns]
 
 
 def find_python(

@@ -20,6 +20,7 @@ from buildpack.oci.layer import LAYER_FORMAT, write_layer
 from buildpack.oci.store import Store
 from buildpack.stacks.find_python import (
     HostPython,
+    brief_stamp,
     candidate_witnesses,
     find_python,
     list_pythons,
@@ -67,7 +68,7 @@ def resolve_host(
         raise errors.no_host_python(python, list_pythons(environ=environ, own=own))
     executable = str(chosen.executable)
     certificates = _certificates()
-    parts = [HOST_FORMAT, LAYER_FORMAT, _stamp(executable), str(certificates), environ.get("LD_LIBRARY_PATH")]
+    parts = [HOST_FORMAT, LAYER_FORMAT, brief_stamp(executable), str(certificates), environ.get("LD_LIBRARY_PATH")]
     key = canonical_json(parts).decode()
     stack = _recall(store, key)
     if stack is None:
@@ -94,17 +95,9 @@ def _certificates() -> Path:
     return Path(spec.origin).with_name("cacert.pem")
 
 
-def _stamp(path: str) -> list[Any]:
-    try:
-        stat = os.stat(path)  # noqa: PTH116 - hundreds of these are the warm path
-    except OSError:
-        return [path, None]
-    return [path, stat.st_size, stat.st_mtime_ns]
-
-
 def _recall(store: Store, key: str) -> Stack | None:
     found = store.recall(_KIND, key)
-    if not isinstance(found, dict) or any(_stamp(witness[0]) != witness for witness in found["witnesses"]):
+    if not isinstance(found, dict) or any(brief_stamp(witness[0]) != witness for witness in found["witnesses"]):
         return None
     facts = Facts.parse(found["facts"])
     layers = tuple(
@@ -130,7 +123,7 @@ def _recall(store: Store, key: str) -> Stack | None:
 
 def _remember(store: Store, key: str, stack: Stack, python: HostPython) -> None:
     value = {
-        "witnesses": [_stamp(path) for path in stack.witnesses],
+        "witnesses": [brief_stamp(path) for path in stack.witnesses],
         "facts": stack.facts.render(),
         "layers": [
             {"digest": str(layer.digest), "diff_id": str(layer.diff_id), "size": layer.size} for layer in stack.layers
@@ -195,7 +188,8 @@ def _gather(
         host_files.gather_system(lower, loader=like.interpreter, certificates=certificates, cafile=python.cafile)
         base = find_libraries(lower.programs, host_files.SONAMES, libraries, like=like)
         own = find_libraries(upper.programs, (), libraries, like=like)
-        folder = host_files.library_folder(base.found.get("libc.so.6"), like.interpreter)
+        # The folder that the loader searches by default: libc's on this machine.
+        folder = host_files.merged(str((base.found.get("libc.so.6") or Path(like.interpreter)).parent))
         host_files.gather_libraries(lower, folder, base.found.items())
         above = [(soname, path) for soname, path in own.found.items() if soname not in base.found]
         host_files.gather_libraries(upper, folder, above)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from buildpack.app.checks.programs import HOST_PROGRAMS
 from buildpack.dataclass import dataclass, field
 from buildpack.oci.entry import Entry, FileSlice, Inline, directory, file, symlink
 from buildpack.system.elf import relocate, strip
@@ -30,14 +31,6 @@ SONAMES = (
 )
 """Libraries of each host stack, if this machine has them."""
 
-_COREUTILS = """
-    [ b2sum base32 base64 basename cat chgrp chmod chown cksum comm cp csplit cut date dd df dir dirname du echo env
-    expand expr factor false fmt fold groups head hostid id install join link ln logname ls md5sum mkdir mkfifo
-    mknod mktemp mv nice nl nohup nproc numfmt od paste pathchk pr printenv printf ptx pwd readlink realpath rm
-    rmdir seq sha1sum sha224sum sha256sum sha384sum sha512sum shred shuf sleep sort split stat stty sum sync tac
-    tail tee test timeout touch tr true truncate tsort tty uname unexpand uniq unlink vdir wc who whoami yes
-"""
-_PROGRAMS = ("sh", "bash", "sed", "grep", *_COREUTILS.split())
 _PROGRAM_FOLDERS = ("/usr/bin", "/bin")
 
 _TERMINALS = ("a/ansi", "d/dumb", "l/linux", "s/screen", "s/screen-256color", "t/tmux-256color", "v/vt100", "x/xterm",
@@ -48,6 +41,11 @@ _ZONES = Path("/usr/share/zoneinfo")
 # `localtime` links to this machine's own zone; `posix` and `right` repeat all others.
 _NO_ZONES = frozenset({"localtime", "posix", "posixrules", "right", "+VERSION"})
 
+_ACCOUNTS = (
+    "root:x:0:0:root:/root:{shell}\n"
+    "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    "app:x:1000:1000:app:/app:{shell}\n"
+)
 GROUP = "root:x:0:\nnogroup:x:65534:\napp:x:1000:\n"
 _NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
@@ -136,11 +134,12 @@ class HostFiles:
         if merged(found) != home:
             self.put([symlink(merged(found), "/" + home)])
 
-    def take_tree(self, folder: Path, path: str, *, skip: frozenset[str] = frozenset()) -> None:
-        """Add a folder's files, and the links that stay inside it; names in `skip` are left out at any depth."""
-        self._walk(folder, path, os.path.realpath(folder), skip)
+    def take_tree(self, folder: Path, path: str, *, skip: frozenset[str] = frozenset(), root: str = "") -> None:
+        """Add a folder's files, and the links that stay inside `root`, by default the folder.
 
-    def _walk(self, folder: Path, path: str, root: str, skip: frozenset[str]) -> None:
+        Names in `skip` are left out at any depth.
+        """
+        root = root or os.path.realpath(folder)
         self.witnesses.add(str(folder))
         with os.scandir(folder) as listing:
             found = sorted((entry for entry in listing if entry.name not in skip), key=lambda entry: entry.name)
@@ -151,7 +150,7 @@ class HostFiles:
                 if os.path.realpath(entry.path).startswith(root + "/") and not target.startswith("/"):
                     self.put([symlink(inside, target)])
             elif entry.is_dir():
-                self._walk(Path(entry.path), inside, root, skip)
+                self.take_tree(Path(entry.path), inside, skip=skip, root=root)
             elif entry.is_file():
                 content = FileSlice(path=Path(entry.path), size=entry.stat().st_size)
                 self.put([file(inside, content)])
@@ -160,21 +159,12 @@ class HostFiles:
 # The operating system
 
 
-def _passwd(shell: str) -> str:
-    """Return ``/etc/passwd``: root, nobody and 1000:1000, whose home is ``/app``."""
-    return (
-        f"root:x:0:0:root:/root:{shell}\n"
-        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-        f"app:x:1000:1000:app:/app:{shell}\n"
-    )
-
-
 def gather_system(gathered: HostFiles, *, loader: str, certificates: Path, cafile: str) -> None:
     """Gather all files except libraries; `loader` is the path that programs name, `cafile` OpenSSL's default."""
     _gather_skeleton(gathered)
     real_loader = Path(os.path.realpath(loader))
     gathered.take_file(merged(loader), real_loader, executable=True)
-    for name in _PROGRAMS:
+    for name in HOST_PROGRAMS:
         if found := _first(f"{folder}/{name}" for folder in _PROGRAM_FOLDERS):
             gathered.take_program(found)
         else:
@@ -196,7 +186,7 @@ def gather_system(gathered: HostFiles, *, loader: str, certificates: Path, cafil
         gathered.take_file("usr/lib/os-release", Path(os.path.realpath(release)))
         gathered.put([symlink("etc/os-release", "../usr/lib/os-release")])
     shell = "/bin/bash" if "usr/bin/bash" in gathered.entries else "/bin/sh"
-    gathered.put([file("etc/passwd", _passwd(shell).encode())])
+    gathered.put([file("etc/passwd", _ACCOUNTS.format(shell=shell).encode())])
 
 
 def gather_libraries(gathered: HostFiles, folder: str, found: Iterable[tuple[str, Path]]) -> None:
@@ -204,11 +194,6 @@ def gather_libraries(gathered: HostFiles, folder: str, found: Iterable[tuple[str
     for soname, path in found:
         gathered.take_elf(f"{folder}/{Path(soname).name}", Path(os.path.realpath(path)))
         gathered.witnesses.add(str(path))
-
-
-def library_folder(libc: Path | None, loader: str) -> str:
-    """Return the folder of the image that the loader searches by default: libc's on this machine."""
-    return merged(str(libc.parent)) if libc else merged(str(Path(loader).parent))
 
 
 def _gather_skeleton(gathered: HostFiles) -> None:

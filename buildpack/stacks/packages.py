@@ -42,11 +42,6 @@ class SystemPackage:
     copyright: bytes = b""
 
     @property
-    def sort_key(self) -> tuple[str, str]:
-        """Name and architecture, which are unique on a machine."""
-        return self.fields["Package"], self.fields["Architecture"]
-
-    @property
     def licences(self) -> tuple[str, ...]:
         """The sorted names of the licences in the copyright file.
 
@@ -127,7 +122,7 @@ def read_packages(files: Iterable[str], *, database: Path, documents: Path) -> t
         and fields.get("Status", "").endswith(_INSTALLED)
         and not owners.isdisjoint((fields["Package"], f"{fields['Package']}:{fields['Architecture']}"))
     ]
-    return tuple(sorted(found, key=lambda package: package.sort_key))
+    return tuple(sorted(found, key=lambda package: (package.fields["Package"], package.fields["Architecture"])))
 
 
 def render_status(packages: Iterable[SystemPackage]) -> bytes:

@@ -12,20 +12,18 @@ _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
     "aarch64": ("arm64", ""),
     "armv7l": ("arm", "v7"),
+    "i386": ("386", ""),
     "i686": ("386", ""),
     "loongarch64": ("loong64", ""),
-    "ppc64le": ("ppc64le", ""),
-    "riscv64": ("riscv64", ""),
-    "s390x": ("s390x", ""),
 }
-_ALIASES = {"arm64": "aarch64", "amd64": "x86_64", "i386": "i686"}
+"""Machines that images name otherwise."""
 _SPELT_OUT = {("arm64", "v8"), ("amd64", "v1")}
 """Variants that the architecture's name already means, as in containerd."""
 
 
 def platform_of(machine: str) -> Platform:
     """Return the platform of a machine that ``uname -m`` names."""
-    architecture, variant = _ARCHITECTURES.get(_ALIASES.get(machine, machine), (machine, ""))
+    architecture, variant = _ARCHITECTURES.get(machine, (machine, ""))
     return Platform(architecture=architecture, variant=variant)
 
 

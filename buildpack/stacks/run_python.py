@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from buildpack.dataclass import replace
 from buildpack.oci.store import Store
 from buildpack.stacks.facts import find_library_folders
-from buildpack.stacks.find_python import find_candidates, find_python, own_executable, probe
+from buildpack.stacks.find_python import find_python, own_executable
 from buildpack.stacks.image_stack import confirm_facts, unpacked
 from buildpack.stacks.resolve import fetch_layers
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
@@ -65,8 +65,8 @@ def start_interpreter(
     beside = sibling()
     if beside is None or beside.digest == stack.digest or beside.python.version != stack.python.version:
         return here
-    fetch_layers(beside, store, environ, transport)
-    return _of_sibling(beside, store) or here
+    found = interpreter_of(look_into(beside, store, environ, transport), beside)
+    return replace(found, own=False) if _why_not(found, beside.python.version) is None else here
 
 
 def look_into(stack: Stack, store: Store, environ: Mapping[str, str], transport: Transport | None = None) -> Path:
@@ -76,12 +76,6 @@ def look_into(stack: Stack, store: Store, environ: Mapping[str, str], transport:
     if stack.claimed:
         confirm_facts(stack, root, store)
     return root
-
-
-def _of_sibling(sibling: Stack, store: Store) -> Interpreter | None:
-    """Return the Python of the same stack for another platform; None if it does not run."""
-    found = interpreter_of(unpacked(sibling.digest, sibling.layers, store, stack=sibling.name), sibling)
-    return replace(found, own=False) if _why_not(found, sibling.python.version) is None else None
 
 
 def interpreter_of(root: Path, stack: Stack) -> Interpreter:
@@ -169,12 +163,7 @@ def find_builder(stack: Stack, store: Store, environ: Mapping[str, str]) -> Inte
     """
     if stack.machine != os.uname().machine:
         return None
-    found = [
-        python
-        for path in find_candidates(stack.python.series, environ=environ, own=own_executable())
-        if (python := probe(path, environ, store)) is not None and python.series == stack.python.series
-    ]
-    chosen = min(found, key=lambda python: python.version != stack.python.version, default=None)
+    chosen = find_python(stack.python.version, environ=environ, own=own_executable(), store=store)
     if chosen is None:
         return None
     return Interpreter(argv=(str(chosen.executable),), version=chosen.version, env=library_path(environ), own=False)

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 
-from buildpack.app.bindings import Globals, parse_globals
+from buildpack.app.bindings import Globals
 from buildpack.app.checks.commands import Invocation
 from buildpack.app.checks.image_files import Files, Place, find_module
 from buildpack.app.checks.packages import find_owners
@@ -36,7 +36,8 @@ def check_target(serving: Serving, started: Started, files: Files) -> Iterator[B
     if serving.search is None:
         return
     asked = errors.Asked(
-        started,
+        started.process,
+        started.place,
         server=serving.server,
         target=serving.written or serving.target or "",
         verb=serving.verb,
@@ -53,7 +54,7 @@ def check_target(serving: Serving, started: Started, files: Files) -> Iterator[B
     place = find_module(module, serving.search, files.paths)
     if place.kind == "found":
         if named:
-            yield from _check_object(asked, place, module, named, serving, files=files)
+            yield from _check_object(asked, place, named, serving, files)
     else:
         yield from _check_place(asked, place, module, search=serving.search, files=files, named=named)
 
@@ -66,7 +67,7 @@ def check_needs(
         return
     for need in serving.needs:
         search = need.search or serving.search or ("",)
-        asked = errors.Asked(started, server=serving.server, target=need.words, verb="use")
+        asked = errors.Asked(started.process, started.place, server=serving.server, target=need.words, verb="use")
         place = find_module(need.module, search, files.paths)
         owners = find_owners(need.module.partition(".")[0])
         if place.kind == "absent" and any(map(lock.has, owners)):
@@ -84,7 +85,7 @@ def check_module(invocation: Invocation, started: Started, files: Files) -> Iter
     if invocation.folder is None or not _MODULE.fullmatch(module):
         return
     search = tuple(dict.fromkeys((invocation.folder, "")))
-    asked = errors.Asked(started, server="python", target=module, verb="run")
+    asked = errors.Asked(started.process, started.place, server="python", target=module, verb="run")
     place = find_module(module, search, files.paths)
     if place.kind != "absent" or "PYTHONPATH" not in invocation.variables:
         yield from _check_place(asked, place, module, search=search, files=files)
@@ -102,14 +103,15 @@ def _check_place(
     """Check a module that is not among the app's files, unless the app's hooks may make it."""
     if files.generated or place.kind not in ("absent", "lacking"):
         return
-    if left_out := _left_out(module, search, files):
+    if left_out := files.left_out_module(module, search):
         yield errors.module_left_out(asked, left_out)
     elif place.kind == "absent":
         yield from _check_absent(asked, place.name, named, search, files)
-    elif _lacks(files.read(place.path), place.name, attribute=asked.server == "celery"):
-        inner = f"{place.path.removesuffix('__init__.py')}{place.name}"
-        left_out = files.left_out_module(inner)
-        yield errors.module_left_out(asked, left_out) if left_out else errors.no_such_submodule(asked, inner)
+    elif (bound := files.bound_by(place.path)) and not (asked.server == "celery" and place.name in bound.names):
+        package = place.path.removesuffix("/__init__.py")
+        left_out = files.left_out_module(place.name, [package])
+        missing = errors.no_such_submodule(asked, f"{package}/{place.name}")
+        yield errors.module_left_out(asked, left_out) if left_out else missing
 
 
 def _names_file(target: str, files: Files) -> bool:
@@ -141,47 +143,28 @@ def _check_absent(
         yield Doubt(kind="module", name=name, finding=error, otherwise=errors.unknown_module(asked, name, error))
 
 
-def _left_out(module: str, search: Collection[str], files: Files) -> str:
-    """Return the file of a module that is in the folder and not in the image; empty if there is none."""
-    places = ("/".join(filter(None, (folder, *module.split(".")))) for folder in search)
-    return next(filter(None, map(files.left_out_module, places)), "")
-
-
 def _check_object(
-    asked: errors.Asked,
-    place: Place,
-    module: str,
-    named: re.Match[str],
-    serving: Serving,
-    *,
-    files: Files,
+    asked: errors.Asked, place: Place, named: re.Match[str], serving: Serving, files: Files
 ) -> Iterator[BuildpackError | Notice]:
-    content = files.read(place.path)
-    bound = parse_globals(content) if content is not None else None
-    if bound is None:
+    if (bound := files.bound_by(place.path)) is None:
         return
     name, called = named[1], bool(named[2])
     if called and serving.server in ("uvicorn", "daphne", "granian", "waitress-serve"):
-        yield errors.call_not_read(asked, f"{module}:{name}", _CALLING.get(serving.server, ""))
+        yield errors.call_not_read(asked, f"{serving.module}:{name}", _CALLING.get(serving.server, ""))
     elif name in bound.names:
         arity = bound.functions.get(name)
         if arity and serving.called and arity[0] > 0:
             yield errors.factory_needs_arguments(asked, f"{place.path}:{bound.names[name]}", name)
-        elif arity and serving.plain and not called and not named[3] and _takes_nothing(*arity):
+        elif arity in ((0, 0), (0, 1)) and serving.plain and not called and not named[3]:  # a WSGI app takes two
             yield errors.factory_not_called(asked, f"{place.path}:{bound.names[name]}", name)
     elif name in bound.script:
         yield errors.bound_in_script(asked, f"{place.path}:{bound.script[name]}", name)
     elif _is_submodule(place.path, name, files.paths):
         if not named[3]:
             near = next((one for one in bound.names if one.lower() == name.lower()), None)
-            yield errors.names_a_module(asked, place.path, f"{module}.{name}", _binds(bound), near)
+            yield errors.names_a_module(asked, place.path, f"{serving.module}.{name}", _binds(bound), near)
     else:
         yield errors.not_bound(asked, place.path, name, _binds(bound), find_nearest(name, list(bound.names)))
-
-
-def _takes_nothing(least: int, most: int | None) -> bool:
-    """Return True if a function can be called without arguments, and not with the two of WSGI."""
-    return least == 0 and most is not None and most < 2
 
 
 def _is_submodule(path: str, name: str, paths: Collection[str]) -> bool:
@@ -194,12 +177,6 @@ def _is_submodule(path: str, name: str, paths: Collection[str]) -> bool:
 def _binds(bound: Globals) -> list[str]:
     """List the names that a module binds and that people may serve, in the order of its lines."""
     return [name for name in bound.names if not name.startswith("_")]
-
-
-def _lacks(content: bytes | None, name: str, *, attribute: bool) -> bool:
-    """Return True if a package surely has no such module, and, with `attribute`, binds no such name."""
-    found = parse_globals(content) if content is not None else None
-    return found is not None and not (attribute and name in found.names)
 
 
 def _top_modules(search: Collection[str], paths: Collection[str]) -> Iterator[str]:
@@ -222,8 +199,7 @@ def _who_binds(
     found = []
     for module in modules if named else ():
         place = find_module(module, search, files.paths)
-        content = files.read(place.path) if place.kind == "found" else None
-        bound = parse_globals(content) if content is not None else None
+        bound = files.bound_by(place.path) if place.kind == "found" else None
         if named and bound is not None and named[1] in bound.names:
             found.append(module)
     return found[0] if len(found) == 1 else None

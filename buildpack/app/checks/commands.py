@@ -35,38 +35,39 @@ _KEYWORDS = frozenset(
 class _Wrapper(NamedTuple):
     """A program that starts another: its options, and the number of operands before the other program."""
 
-    options: Grammar = Grammar(values=frozenset(), flags=frozenset(), short={})
+    values: str = ""
+    flags: str = ""
     operands: int = 0
 
-
-def _wrapper(values: str = "", flags: str = "", *, operands: int = 0) -> _Wrapper:
-    grammar = Grammar(values=frozenset(values.split()), flags=frozenset(flags.split()), short={})
-    return _Wrapper(grammar, operands)
+    @property
+    def options(self) -> Grammar:
+        """The options that take a value, and those that do not."""
+        return Grammar(values=frozenset(self.values.split()), flags=frozenset(self.flags.split()), short={})
 
 
 _WRAPPERS = {
-    ("newrelic-admin", "run-program"): _wrapper(),
-    ("ddtrace-run",): _wrapper(flags="-d --debug -p --profiling"),
-    ("opentelemetry-instrument",): _wrapper(),
-    ("nohup",): _wrapper(),
-    ("time",): _wrapper(flags="-p"),
-    ("command",): _wrapper(),
-    ("pipenv", "run"): _wrapper(),
-    ("poetry", "run"): _wrapper(),
-    ("uv", "run"): _wrapper(),
-    ("tini",): _wrapper("-p -e", "-s -g -v -w"),
-    ("dumb-init",): _wrapper("-r --rewrite", "-c --single-child -v --verbose"),
-    ("env",): _wrapper("-u --unset", "-i --ignore-environment"),
-    ("exec",): _wrapper("-a", "-c -l"),
-    ("timeout",): _wrapper("-k --kill-after -s --signal", "-v --verbose --foreground --preserve-status", operands=1),
-    ("nice",): _wrapper("-n --adjustment"),
-    ("ionice",): _wrapper("-c --class -n --classdata", "-t --ignore"),
-    ("chrt",): _wrapper(flags="-b -f -i -o -r", operands=1),
-    ("stdbuf",): _wrapper("-i --input -o --output -e --error"),
-    ("setsid",): _wrapper(flags="-c --ctty -f --fork -w --wait"),
-    ("flock",): _wrapper("-w --timeout -E", "-n --nonblock -x -s -o -u -v", operands=1),
-    ("gosu",): _wrapper(operands=1),
-    ("su-exec",): _wrapper(operands=1),
+    ("newrelic-admin", "run-program"): _Wrapper(),
+    ("ddtrace-run",): _Wrapper(flags="-d --debug -p --profiling"),
+    ("opentelemetry-instrument",): _Wrapper(),
+    ("nohup",): _Wrapper(),
+    ("time",): _Wrapper(flags="-p"),
+    ("command",): _Wrapper(),
+    ("pipenv", "run"): _Wrapper(),
+    ("poetry", "run"): _Wrapper(),
+    ("uv", "run"): _Wrapper(),
+    ("tini",): _Wrapper("-p -e", "-s -g -v -w"),
+    ("dumb-init",): _Wrapper("-r --rewrite", "-c --single-child -v --verbose"),
+    ("env",): _Wrapper("-u --unset", "-i --ignore-environment"),
+    ("exec",): _Wrapper("-a", "-c -l"),
+    ("timeout",): _Wrapper("-k --kill-after -s --signal", "-v --verbose --foreground --preserve-status", operands=1),
+    ("nice",): _Wrapper("-n --adjustment"),
+    ("ionice",): _Wrapper("-c --class -n --classdata", "-t --ignore"),
+    ("chrt",): _Wrapper(flags="-b -f -i -o -r", operands=1),
+    ("stdbuf",): _Wrapper("-i --input -o --output -e --error"),
+    ("setsid",): _Wrapper(flags="-c --ctty -f --fork -w --wait"),
+    ("flock",): _Wrapper("-w --timeout -E", "-n --nonblock -x -s -o -u -v", operands=1),
+    ("gosu",): _Wrapper(operands=1),
+    ("su-exec",): _Wrapper(operands=1),
 }
 SHELLS = frozenset({"sh", "bash", "dash"})
 _DEEPEST = 3
@@ -186,7 +187,8 @@ def _parse(command: str, *, folder: str | None, variables: Mapping[str, str], de
         if rest[0] == "export":
             known |= _assignments(rest[1:])[0]
         elif rest[0] == "cd":
-            folder = _enter(folder, rest[1:]) if operator in ("&&", ";", "\n") else folder
+            if operator in ("&&", ";", "\n"):
+                folder = inside_app(folder, rest[1]) if len(rest) == 2 else None
         else:
             started = _start(rest, folder=folder, variables=known | own, depth=depth)
             if started is None:
@@ -241,15 +243,9 @@ def _assignments(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return own, rest
 
 
-def _enter(folder: str | None, arguments: Sequence[str]) -> str | None:
-    if folder is None or len(arguments) != 1:
-        return None
-    return inside_app(folder, arguments[0])
-
-
-def inside_app(folder: str, path: str) -> str | None:
-    """Return `path`, as a process in `folder` of the app means it, relative to the app; None if it is outside."""
-    if "$" in path or path.startswith("~"):
+def inside_app(folder: str | None, path: str) -> str | None:
+    """Return `path`, as a process in `folder` means it, relative to the app's folder; None if it is outside."""
+    if folder is None or "$" in path or path.startswith("~"):
         return None
     path = posixpath.normpath(posixpath.join("/app", folder, path))
     if path == "/app":

@@ -22,6 +22,7 @@ _OTHERS = frozenset({"anyio", "asyncio", "curio", "hypercorn", "subprocess", "tr
 """Modules whose `run` is another function."""
 _MOST_FILES = 50
 _MOST_BYTES = 1 << 20
+_NOTHING = ast.Module(body=[], type_ignores=[])
 
 
 def check_debugger(
@@ -35,12 +36,12 @@ def check_debugger(
     if invocation.program == "flask":
         debugs = _flask(invocation.arguments, switch)
     elif path := _started_file(invocation, files):
-        debugs = _Search(files).find(path, (invocation.folder or "", ""), switch)
+        debugs = _find_start(path, (invocation.folder or "", ""), switch, files)
     else:
         debugs = ""
     if not debugs and serving is not None and serving.search is not None and serving.module:
         place = find_module(serving.module, serving.search, files.paths)
-        debugs = _Search(files).find_wrapped(place.path) if place.kind == "found" else ""
+        debugs = _find_wrapped(place.path, files) if place.kind == "found" else ""
     if debugs:
         yield errors.debugs(started, debugs)
 
@@ -86,69 +87,63 @@ class _Module(NamedTuple):
     script: bool
 
 
-class _Search:
-    """A search along the imports of the app's modules."""
+def _find_start(path: str, search: tuple[str, ...], switch: str, files: Files) -> str:
+    """Return the place where a file starts the debugger; `switch` is the place that sets its debug mode."""
+    plain = False
+    for module, content in _walk(_Module(path, frozenset(), script=True), search, files):
+        tree = (try_parse(content) if b"run" in content or b"debug" in content.lower() else None) or _NOTHING
+        true = _true_names(tree)
+        for node, function in _run(tree, script=module.script):
+            if isinstance(node, ast.Call) and _starts_server(node):
+                given = _debug(node, true)
+                if not module.script and function and function not in module.names:
+                    continue
+                if given:
+                    return f"{module.path}:{node.lineno}: {given}"
+                plain = plain or given is None
+            elif not switch and (setting := _sets_debug(node, true)):
+                switch = f"{module.path}:{getattr(node, 'lineno', 1)}: {setting}"
+    return switch if plain else ""
 
-    def __init__(self, files: Files) -> None:
-        self._files = files
 
-    def find(self, path: str, search: tuple[str, ...], switch: str) -> str:
-        """Return the place where a file starts the debugger; `switch` is the place that sets its debug mode."""
-        plain = False
-        for module, content in self._walk(_Module(path, frozenset(), script=True), search):
-            tree = try_parse(content) if b"run" in content or b"debug" in content.lower() else None
-            true = _true_names(tree) if tree is not None else {}
-            for node, function in _run(tree, script=module.script) if tree is not None else ():
-                if isinstance(node, ast.Call) and _starts_server(node):
-                    given = _debug(node, true)
-                    if not module.script and function and function not in module.names:
-                        continue
-                    if given:
-                        return f"{module.path}:{node.lineno}: {given}"
-                    plain = plain or given is None
-                elif not switch and (setting := _sets_debug(node, true)):
-                    switch = f"{module.path}:{getattr(node, 'lineno', 1)}: {setting}"
-        return switch if plain else ""
+def _find_wrapped(path: str, files: Files) -> str:
+    """Return the place where a module that a server imports wraps its app in the debugger."""
+    content = files.read(path) or b""
+    tree = (try_parse(content) if b"DebuggedApplication" in content else None) or _NOTHING
+    true = _true_names(tree)
+    for node, _ in _run(tree, script=False):
+        if isinstance(node, ast.Call) and last_name(node.func) == "DebuggedApplication":
+            values = [one.value for one in node.keywords if one.arg == "evalex"] + node.args[1:2]
+            if any(_is_true(value, true) for value in values):
+                return f"{path}:{node.lineno}: DebuggedApplication"
+    return ""
 
-    def find_wrapped(self, path: str) -> str:
-        """Return the place where a module that a server imports wraps its app in the debugger."""
-        content = self._files.read(path) or b""
-        tree = try_parse(content) if b"DebuggedApplication" in content else None
-        true = _true_names(tree) if tree is not None else {}
-        for node, _ in _run(tree, script=False) if tree is not None else ():
-            if isinstance(node, ast.Call) and last_name(node.func) == "DebuggedApplication":
-                values = [one.value for one in node.keywords if one.arg == "evalex"] + node.args[1:2]
-                if any(_is_true(value, true) for value in values):
-                    return f"{path}:{node.lineno}: DebuggedApplication"
-        return ""
 
-    def _walk(self, first: _Module, search: tuple[str, ...]) -> Iterator[tuple[_Module, bytes]]:
-        """Yield the first module and the app's modules that it imports, the nearest ones first."""
-        waiting, seen, size = [first], set[str](), 0
-        folder = first.path.rpartition("/")[0]
-        while waiting and len(seen) < _MOST_FILES and size < _MOST_BYTES:
-            module = waiting.pop(0)
-            content = self._files.read(module.path) if module.path not in seen else None
-            seen.add(module.path)
-            if content is not None:
-                size += len(content)
-                yield module, content
-                waiting += self._imported(module.path, content, (folder, *search))
+def _walk(first: _Module, search: tuple[str, ...], files: Files) -> Iterator[tuple[_Module, bytes]]:
+    """Yield the first module and the app's modules that it imports, the nearest ones first."""
+    waiting, seen, size = [first], set[str](), 0
+    folder = first.path.rpartition("/")[0]
+    while waiting and len(seen) < _MOST_FILES and size < _MOST_BYTES:
+        module = waiting.pop(0)
+        content = files.read(module.path) if module.path not in seen else None
+        seen.add(module.path)
+        if content is not None:
+            size += len(content)
+            yield module, content
+            waiting += _imported(module.path, content, (folder, *search), files)
 
-    def _imported(self, path: str, content: bytes, search: tuple[str, ...]) -> Iterator[_Module]:
-        """Yield the app's modules that a module imports."""
-        package = ".".join(path.split("/")[:-1])
-        for _, module, names in list_imports(content):
-            level = len(module) - len(module.lstrip("."))
-            origin, folders = absolute_module(module[level:], level, package), ("",) if level else search
-            yield from self._at(origin, folders, frozenset(names))
-            for name in names:
-                yield from self._at(f"{origin}.{name}".lstrip("."), folders, frozenset())
 
-    def _at(self, module: str, search: tuple[str, ...], names: frozenset[str]) -> Iterator[_Module]:
-        place = find_module(module, search, self._files.paths)
-        if place.kind == "found":
-            yield _Module(place.path, names, script=False)
+def _imported(path: str, content: bytes, search: tuple[str, ...], files: Files) -> Iterator[_Module]:
+    """Yield the app's modules that a module imports."""
+    package = ".".join(path.split("/")[:-1])
+    for _, module, names in list_imports(content):
+        level = len(module) - len(module.lstrip("."))
+        origin, folders = absolute_module(module[level:], level, package), ("",) if level else search
+        inner = {f"{origin}.{name}".lstrip("."): frozenset[str]() for name in names}
+        for one, imported in ((origin, frozenset(names)), *inner.items()):
+            place = find_module(one, folders, files.paths)
+            if place.kind == "found":
+                yield _Module(place.path, imported, script=False)
 
 
 def _run(tree: ast.Module, *, script: bool) -> Iterator[tuple[ast.AST, str]]:

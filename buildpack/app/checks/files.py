@@ -28,7 +28,8 @@ _WINDOWS = re.compile(
     re.IGNORECASE,
 )
 _NAME_INDEXES = ("Pipfile", "Pipfile.lock", "pip.conf", "requirements.txt")
-_DISABLING = "DISABLE_COLLECTSTATIC"
+DISABLING = "DISABLE_COLLECTSTATIC"
+"""Set to anything but ``0``, as on Heroku, it leaves out collectstatic."""
 _STATICFILES = b"django.contrib.staticfiles"
 _SET = re.compile(
     rb"STATIC_ROOT|STORAGES|STATICFILES_STORAGE|django_heroku|\b(?:exec|locals|globals|vars|import_module|include)\("
@@ -147,7 +148,7 @@ def _folded(path: str) -> str:
 
 def check_static(tree: SourceTree, lock: Lock | None, variables: Mapping[str, str]) -> Iterator[Notice]:
     """Check that settings with staticfiles say where to collect them; `variables` are those of the build."""
-    if lock is None or not lock.has("django") or variables.get(_DISABLING, "") not in ("", "0"):
+    if lock is None or not lock.has("django") or variables.get(DISABLING, "") not in ("", "0"):
         return
     if not any(file.path.rpartition("/")[2] == "manage.py" for file in tree.files):
         return
@@ -300,13 +301,10 @@ def check_heroku(
 def _parse_aptfile(text: str) -> tuple[list[str], list[str]]:
     """Return the packages that an Aptfile names, and its other entries."""
     lines = [line.strip() for line in text.splitlines()]
-    entries = list(dict.fromkeys(word for line in lines if line and not line.startswith("#") for word in _words(line)))
+    rows = [[line] if line.startswith(":") else line.split() for line in lines if not line.startswith("#")]
+    entries = list(dict.fromkeys(word for row in rows for word in row))
     packages = [entry for entry in entries if _PACKAGE.fullmatch(entry)]
     return packages, [entry for entry in entries if entry not in packages]
-
-
-def _words(line: str) -> list[str]:
-    return [line] if line.startswith(":") else line.split()
 
 
 def _base(stack: str | None, python: str | None) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Literal
 
+from buildpack.app.bindings import Globals, parse_globals
 from buildpack.app.checks.packages import has_only_python, modules_of
 from buildpack.app.lockfile import Lock
 from buildpack.app.source import SourceFile, SourceTree
@@ -47,9 +48,15 @@ class Files:
         """Return True if the file is in the folder and not in the image."""
         return path not in self.files and os.path.isfile(self.tree.folder / path)
 
-    def left_out_module(self, place: str) -> str:
-        """Return the file of the module at this place that the image leaves out; empty if there is none."""
-        return next((path for path in (f"{place}.py", f"{place}/__init__.py") if self.left_out(path)), "")
+    def left_out_module(self, module: str, search: Collection[str]) -> str:
+        """Return the file of a module in these folders that the image leaves out; empty if there is none."""
+        places = ("/".join(filter(None, (folder, *module.split(".")))) for folder in search)
+        return next(filter(self.left_out, (f"{place}{end}" for place in places for end in (".py", "/__init__.py"))), "")
+
+    def bound_by(self, path: str) -> Globals | None:
+        """Return the names that a module of the app binds; None if they are not known."""
+        content = self.read(path)
+        return parse_globals(content) if content is not None else None
 
     def executable(self, path: str) -> bool | None:
         """Return True if the file may be started; None for a link."""

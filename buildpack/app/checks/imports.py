@@ -77,7 +77,8 @@ def find_imports(
     if not starts:
         return []
     held = frozenset((*brought, *files.brought, *_STANDARD))
-    return _Walk(files=files, held=held, django=django, search=_search(starts)).run(starts)
+    search = tuple(dict.fromkeys(folder for start in starts for folder in (*start.search, "")))
+    return _Walk(files=files, held=held, django=django, search=search).run(starts)
 
 
 def list_missing(
@@ -99,10 +100,6 @@ def list_missing(
         if one.certain or develop.isdisjoint((*owners, one.module.replace("_", "-").lower())):
             seen.add(one.module)
             yield one, owners
-
-
-def _search(starts: Sequence[Start]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(folder for start in starts for folder in (*start.search, "")))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -197,8 +194,7 @@ class _Walk:
         """Return the file of a module that the image leaves out; empty if there is none."""
         for folder, inner in self._places(path, module):
             for name in [inner] if inner else names:
-                place = "/".join(filter(None, (folder, *name.split("."))))
-                if found := self.files.left_out_module(place):
+                if found := self.files.left_out_module(name, [folder]):
                     return found
         return ""
 

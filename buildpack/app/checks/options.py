@@ -74,9 +74,10 @@ def _name(word: str, grammar: Grammar) -> tuple[str, str | None]:
 
 
 def _grammar(values: str, flags: str, **short: str) -> Grammar:
+    """Return the grammar of these long options; a flag may have an opposite (``--no-reload``)."""
     return Grammar(
         values=frozenset(f"--{name}" for name in values.split()),
-        flags=frozenset(f"--{name}" for name in flags.split()),
+        flags=frozenset(f"--{no}{name}" for name in flags.split() for no in ("", "no-")),
         short={f"-{letter}": f"--{name}" for letter, name in short.items()},
     )
 
@@ -115,8 +116,7 @@ UVICORN = _grammar(
     h11-max-incomplete-event-size
     """,
     """
-    reload http2 access-log no-access-log use-colors no-use-colors proxy-headers no-proxy-headers server-header
-    no-server-header date-header no-date-header reset-contextvars factory
+    reload http2 access-log use-colors proxy-headers server-header date-header reset-contextvars factory
     """,
 )
 
@@ -149,15 +149,14 @@ WAITRESS = _grammar(
     recv-bytes send-bytes backlog
     """,
     """
-    call ipv4 no-ipv4 ipv6 no-ipv6 log-socket-errors no-log-socket-errors log-untrusted-proxy-headers
-    no-log-untrusted-proxy-headers clear-untrusted-proxy-headers no-clear-untrusted-proxy-headers expose-tracebacks
-    no-expose-tracebacks asyncore-use-poll no-asyncore-use-poll
+    call ipv4 ipv6 log-socket-errors log-untrusted-proxy-headers clear-untrusted-proxy-headers expose-tracebacks
+    asyncore-use-poll
     """,
 )
 
 FLASK = _grammar(
     "app env-file host port cert key extra-files exclude-patterns",
-    "debug no-debug reload no-reload debugger no-debugger with-threads without-threads",
+    "debug reload debugger with-threads without-threads",
     A="app", e="env-file", h="host", p="port",
 )  # fmt: skip
 
@@ -175,9 +174,8 @@ GRANIAN = _grammar(
     working-dir env-files metrics-address metrics-port metrics-scrape-interval
     """,
     """
-    ws no-ws opt no-opt http1-keep-alive no-http1-keep-alive http1-pipeline-flush no-http1-pipeline-flush
-    http2-adaptive-window no-http2-adaptive-window log no-log access-log no-access-log ssl-client-verify
-    no-ssl-client-verify respawn-failed-workers no-respawn-failed-workers factory no-factory metrics no-metrics
+    ws opt http1-keep-alive http1-pipeline-flush http2-adaptive-window log access-log ssl-client-verify
+    respawn-failed-workers factory metrics
     """,
 )
 
@@ -187,7 +185,7 @@ DRAMATIQ = _grammar(
     p="processes", t="threads", f="fork-function", i="include", x="exclude", v="verbose",
 )  # fmt: skip
 
-ARQ = _grammar("watch custom-log-dict", "burst no-burst check verbose", v="verbose")
+ARQ = _grammar("watch custom-log-dict", "burst check verbose", v="verbose")
 
 HUEY = _grammar(
     """

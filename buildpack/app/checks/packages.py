@@ -54,67 +54,57 @@ whitenoise wrapt wsproto wtforms xlrd xlsxwriter xlwt xmlsec xmltodict yarl yfin
 """
 """Packages that install one module, which has the package's name with ``_`` for ``-``, unless `_OTHER` lists it."""
 
+_FIRST_PART = """
+argon2-cffi azure-storage-blob dogpile-cache factory-boy faiss-cpu jaraco-text mysql-connector-python opentelemetry-api
+opentelemetry-instrumentation opentelemetry-sdk psycopg2-binary rpds-py ruamel-yaml snowflake-connector-python
+tensorflow-cpu tortoise-orm websocket-client zope-interface
+"""
+"""Packages whose module is the first part of their name."""
+
+_OTHER_PARTS = """
+django-allauth django-anymail django-axes django-bootstrap4 django-crispy-forms django-debug-toolbar django-environ
+django-guardian django-import-export django-ninja django-phonenumber-field django-storages django-taggit
+django-widget-tweaks python-dateutil python-decouple python-docx python-dotenv python-engineio python-jose python-magic
+python-pptx python-slugify python-socketio python3-openid
+"""
+"""Packages whose module is their name without its first part."""
+
 _OTHER = """
-argon2-cffi argon2
 argon2-cffi-bindings _argon2_cffi_bindings
 attrs attr attrs
-azure-storage-blob azure
 beautifulsoup4 bs4
 black black blackd blib2to3 _black_version
 brotli brotli _brotli
 cffi cffi _cffi_backend
 configobj configobj validate
 cython cython Cython pyximport
-django-allauth allauth
-django-anymail anymail
-django-axes axes
-django-bootstrap4 bootstrap4
 django-bootstrap5 bootstrap5 django_bootstrap5
 django-ckeditor ckeditor ckeditor_uploader
 django-cors-headers corsheaders
-django-crispy-forms crispy_forms
-django-debug-toolbar debug_toolbar
-django-environ environ
 django-filter django_filters
-django-guardian guardian
-django-import-export import_export
-django-ninja ninja
 django-oauth-toolkit oauth2_provider
-django-phonenumber-field phonenumber_field
-django-storages storages
-django-taggit taggit
-django-widget-tweaks widget_tweaks
 djangorestframework rest_framework
 djangorestframework-simplejwt rest_framework_simplejwt
 dnspython dns
-dogpile-cache dogpile
-factory-boy factory
-faiss-cpu faiss
 fonttools fontTools
 gitpython git
 google-api-python-client googleapiclient apiclient
 grpcio grpc
 grpcio-tools grpc_tools
 ipython IPython
-jaraco-text jaraco
 markdown-it-py markdown_it
 matplotlib matplotlib mpl_toolkits pylab
-mysql-connector-python mysql
 mysqlclient MySQLdb
 opencv-contrib-python cv2
 opencv-contrib-python-headless cv2
 opencv-python cv2
 opencv-python-headless cv2
-opentelemetry-api opentelemetry
-opentelemetry-instrumentation opentelemetry
-opentelemetry-sdk opentelemetry
 pastedeploy paste
 peewee peewee playhouse pwiz
 phonenumberslite phonenumbers
 pillow-simd PIL
 pillow PIL
 protobuf google
-psycopg2-binary psycopg2
 pycryptodome Crypto
 pycryptodomex Cryptodome
 pycurl curl pycurl
@@ -129,79 +119,48 @@ pyopenssl OpenSSL
 pypdf2 PyPDF2
 pysocks socks sockshandler
 pytest pytest _pytest py
-python-dateutil dateutil
-python-decouple decouple
-python-docx docx
-python-dotenv dotenv
-python-engineio engineio
-python-jose jose
 python-json-logger pythonjsonlogger
 python-ldap ldap ldapurl ldif slapdtest
 filemagic magic
-python-magic magic
 python-memcached memcache
 python3-memcached memcache
 python-multipart multipart python_multipart
-python-pptx pptx
-python-slugify slugify
-python-socketio socketio
 python-telegram-bot telegram
-python3-openid openid
 pyyaml yaml _yaml
 pyzmq zmq
-rpds-py rpds
-ruamel-yaml ruamel
 scikit-image skimage
 scikit-learn sklearn
 setuptools setuptools pkg_resources _distutils_hack distutils
-snowflake-connector-python snowflake
 social-auth-app-django social_django
 social-auth-core social_core
 strawberry-graphql strawberry strawberry_django
-tensorflow-cpu tensorflow
 torch torch functorch torchgen
-tortoise-orm tortoise
 unittest-xml-reporting xmlrunner
 uwsgi uwsgi uwsgidecorators
-websocket-client websocket
-zope-interface zope
 """
 """Packages whose modules have other names: the package, then its modules."""
 
 SHARED = frozenset({"azure", "backports", "dogpile", "google", "jaraco", "opentelemetry", "paste", "ruamel", "zope"})
 """Names that many packages put modules into."""
 
-PROGRAMS: Mapping[str, tuple[str, ...]] = {
-    "aerich": ("aerich",),
-    "alembic": ("alembic",),
-    "arq": ("arq",),
-    "celery": ("celery",),
-    "chainlit": ("chainlit",),
+_OWN_PROGRAM = """
+aerich alembic arq celery chainlit daphne dramatiq flask granian gunicorn honcho hypercorn litestar quart rq sanic
+scrapy streamlit uvicorn
+"""
+"""Packages whose program has their name."""
+
+PROGRAMS: Mapping[str, tuple[str, ...]] = {name: (name,) for name in _OWN_PROGRAM.split()} | {
     "circusd": ("circus",),
-    "daphne": ("daphne",),
     "ddtrace-run": ("ddtrace",),
     "django-admin": ("django",),
-    "dramatiq": ("dramatiq",),
     "fastapi": ("fastapi-cli", "fastapi"),
-    "flask": ("flask",),
-    "granian": ("granian",),
-    "gunicorn": ("gunicorn",),
-    "honcho": ("honcho",),
     "huey_consumer": ("huey",),
     "huey_consumer.py": ("huey",),
-    "hypercorn": ("hypercorn",),
-    "litestar": ("litestar",),
     "newrelic-admin": ("newrelic",),
     "opentelemetry-instrument": ("opentelemetry-instrumentation",),
     "pserve": ("pyramid",),
-    "quart": ("quart",),
-    "rq": ("rq",),
     "rqscheduler": ("rq-scheduler",),
-    "sanic": ("sanic",),
-    "scrapy": ("scrapy",),
-    "streamlit": ("streamlit",),
     "supervisord": ("supervisor",),
-    "uvicorn": ("uvicorn",),
     "uwsgi": ("uwsgi", "pyuwsgi"),
     "waitress-serve": ("waitress",),
 }
@@ -215,6 +174,8 @@ def _tables() -> tuple[Mapping[str, frozenset[str]], Mapping[str, tuple[str, ...
     for line in filter(None, _OTHER.splitlines()):
         name, *others = line.split()
         modules[name] = frozenset(others)
+    modules |= {name: frozenset({name.partition("-")[0]}) for name in _FIRST_PART.split()}
+    modules |= {name: frozenset({name.partition("-")[2].replace("-", "_")}) for name in _OTHER_PARTS.split()}
     owners: dict[str, list[str]] = {}
     for name in reversed(modules):
         for module in modules[name] - SHARED:

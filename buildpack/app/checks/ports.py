@@ -18,16 +18,19 @@ _CALLS = {("uvicorn", "run"): "8000", ("waitress", "serve"): "8080"}
 """Functions that serve an app: module and name, and the port that they listen on by default."""
 
 
-def check_serving(serving: Serving, started: Started) -> Iterator[Notice]:
-    """Check the address of a known server."""
-    kind, words = serving.address
-    if kind in ("fixed", "socket"):
-        yield errors.ignores_port(started, words, serving.advice)
-    elif kind == "loopback":
-        yield errors.listens_on_loopback(started, words, serving.advice)
+def check_port(invocation: Invocation, serving: Serving | None, started: Started, read: Read) -> Iterator[Notice]:
+    """Check the address of a known server, of Django's and Python's own, or of a file that starts a server."""
+    if serving is None:
+        yield from _check_runserver(invocation, started)
+        yield from _check_http_server(invocation, started)
+        yield from _check_file(invocation, read, started)
+    elif serving.address.kind in ("fixed", "socket"):
+        yield errors.ignores_port(started, serving.address.words, serving.advice)
+    elif serving.address.kind == "loopback":
+        yield errors.listens_on_loopback(started, serving.address.words, serving.advice)
 
 
-def check_runserver(invocation: Invocation, started: Started) -> Iterator[Notice]:
+def _check_runserver(invocation: Invocation, started: Started) -> Iterator[Notice]:
     """Check Django's own server, ``manage.py runserver [ADDRESS]``."""
     arguments = invocation.arguments
     if invocation.program == "python" and arguments[:1] and arguments[0].rpartition("/")[2] == "manage.py":
@@ -48,7 +51,7 @@ def check_runserver(invocation: Invocation, started: Started) -> Iterator[Notice
         yield errors.ignores_port(started, words, advice)
 
 
-def check_http_server(invocation: Invocation, started: Started) -> Iterator[Notice]:
+def _check_http_server(invocation: Invocation, started: Started) -> Iterator[Notice]:
     """Check Python's own file server, ``python -m http.server [PORT]``."""
     words = invocation.arguments
     if invocation.program != "http.server" or any("$" in word for word in words):
@@ -57,21 +60,19 @@ def check_http_server(invocation: Invocation, started: Started) -> Iterator[Noti
     yield errors.ignores_port(started, f"http.server: port {port}", "write `python -m http.server $PORT`")
 
 
-def check_file(invocation: Invocation, read: Read, started: Started) -> Iterator[Notice]:
+def _check_file(invocation: Invocation, read: Read, started: Started) -> Iterator[Notice]:
     """Check a file that Python runs, ``python app.py``, and that starts a server itself."""
-    words = invocation.arguments
-    if invocation.program != "python" or len(words) != 1 or not words[0].endswith(".py") or invocation.folder is None:
+    arguments = invocation.arguments
+    if invocation.program != "python" or len(arguments) != 1 or not arguments[0].endswith(".py"):
         return
-    path = inside_app(invocation.folder, words[0])
+    path = inside_app(invocation.folder, arguments[0])
     content = read(path) if path else None
     if content is None or b"PORT" in content or b"argv" in content or b"SERVER_NAME" in content:
         return
-    if (tree := try_parse(content)) is None:
-        return
-    for call, port in _served(tree):
-        place = f"{path}:{call.lineno}: port {port}"
-        yield errors.ignores_port(started, place, 'write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` there')
-        return
+    tree = try_parse(content)
+    if tree is not None and (found := next(_served(tree), None)):
+        words = f"{path}:{found[0].lineno}: port {found[1]}"
+        yield errors.ignores_port(started, words, 'write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` there')
 
 
 def _apps(tree: ast.Module) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from buildpack.app.checks.app_target import check_module, check_needs, check_target
 from buildpack.app.checks.commands import Invocation, find_slip, inside_app, parse_command, without_runner
@@ -10,14 +11,14 @@ from buildpack.app.checks.debugger import check_debugger
 from buildpack.app.checks.image_files import Files
 from buildpack.app.checks.imports import Start, find_imports, list_missing
 from buildpack.app.checks.packages import PROGRAMS, SHARED, has_only_python, modules_of
-from buildpack.app.checks.ports import check_file, check_http_server, check_runserver, check_serving
+from buildpack.app.checks.ports import check_port
 from buildpack.app.checks.programs import RUNNERS, check_config_files, check_program, look_up_program
 from buildpack.app.checks.server_commands import read_serving
 from buildpack.app.checks.serving import Serving
 from buildpack.app.findings import Doubt
 from buildpack.app.lockfile import Lock
 from buildpack.app.procfile import Process
-from buildpack.dataclass import dataclass, replace
+from buildpack.dataclass import replace
 from buildpack.errors import BuildpackError, Notice
 from buildpack.errors import checks as errors
 from buildpack.errors import modules as module_errors
@@ -59,10 +60,8 @@ def check_processes(
         if slip := find_slip(process.command):
             yield errors.no_shell_reads(started, slip)
             continue
-        look = _Look(
-            started=started, command=process.command, files=files, lock=lock, stack=stack, app_object=app_object
-        )
-        for found in look.run(scripts, starts):
+        look = partial(_check_command, files=files, lock=lock, stack=stack, scripts=scripts, app_object=app_object)
+        for found in look(started, process.command, starts):
             text = str(found.finding if isinstance(found, Doubt) else found)
             if text not in seen:
                 seen.add(text)
@@ -71,41 +70,33 @@ def check_processes(
         yield from check_imports(starts, files, lock)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Look:
-    """The checks of one process; see `check_processes`."""
-
-    started: Started
-    command: str
-    files: Files | None
-    lock: Lock | None
-    stack: str | None
-    app_object: str
-
-    def run(
-        self, scripts: Callable[[], Mapping[str, str]], starts: list[Start]
-    ) -> Iterator[BuildpackError | Notice | Doubt]:
-        """Check the command; adds to `starts` what it starts of the app."""
-        command, tool = _strip_runner(self.command, scripts, lock=self.lock, stack=self.stack)
-        if tool:
-            yield errors.runner_in_image(self.started, tool, command)
-        invocations = parse_command(command)
-        # Another command before it may ask whether the program is there.
-        plain = not any(one.program in _ASKING for one in invocations) and "||" not in command
-        for invocation in invocations:
-            yield from self._check(invocation, starts, alone=len(invocations) == 1, plain=plain)
-
-    def _check(
-        self, invocation: Invocation, starts: list[Start], *, alone: bool, plain: bool
-    ) -> Iterator[BuildpackError | Notice | Doubt]:
-        started, files, lock = self.started, self.files, self.lock
-        if files is None:
-            return
+def _check_command(
+    started: Started,
+    command: str,
+    starts: list[Start],
+    *,
+    files: Files | None,
+    lock: Lock | None,
+    stack: str | None,
+    scripts: Callable[[], Mapping[str, str]],
+    app_object: str,
+) -> Iterator[BuildpackError | Notice | Doubt]:
+    """Check the command of one process; adds to `starts` what it starts of the app. See `check_processes`."""
+    command, tool = _strip_runner(command, scripts, lock=lock, stack=stack)
+    if tool:
+        yield errors.runner_in_image(started, tool, command)
+    if files is None:
+        return
+    invocations = parse_command(command)
+    alone = len(invocations) == 1
+    # Another command before it may ask whether the program is there.
+    plain = not any(one.program in _ASKING for one in invocations) and "||" not in command
+    for invocation in invocations:
         if lock is not None and plain:
-            yield from look_up_program(invocation, started, files, lock, self.stack)
+            yield from look_up_program(invocation, started, files, lock, stack)
         if alone:
             yield from check_program(invocation, started, files)
-        serving = read_serving(invocation, files.read, app_object=self.app_object)
+        serving = read_serving(invocation, files.read, app_object=app_object)
         starts.extend(_started(invocation, serving))
         if serving is not None:
             yield from check_target(serving, started, files)
@@ -116,11 +107,7 @@ class _Look:
         elif invocation.module and plain and invocation.program not in PROGRAMS:
             yield from check_module(invocation, started, files)
         if started.process == "web":
-            if serving is not None:
-                yield from check_serving(serving, started)
-            yield from check_runserver(invocation, started)
-            yield from check_http_server(invocation, started)
-            yield from check_file(invocation, files.read, started)
+            yield from check_port(invocation, serving, started, files.read)
             dotenv = lock is not None and lock.has("python-dotenv")
             yield from check_debugger(invocation, serving, started, files, reads_flaskenv=dotenv)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from buildpack.app.bindings import assigned_once, try_parse
 from buildpack.app.checks import options as grammars
 from buildpack.app.checks import workers
-from buildpack.app.checks.commands import Invocation, split_words
+from buildpack.app.checks.commands import Invocation, inside_app, split_words
 from buildpack.app.checks.options import Options, parse_options
 from buildpack.app.checks.serving import (
     UNKNOWN,
@@ -21,7 +21,6 @@ from buildpack.app.checks.serving import (
     list_search_folders,
     listening_at,
     listening_on,
-    path_inside,
     read_config_files,
     read_need,
     read_needs,
@@ -60,7 +59,7 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
     moved = setting("chdir")
     target = options.operands[0] if options.operands else setting("wsgi_app")
     needs = [read_need(setting(name), f"--{name}") for name in ("worker-class", "logger-class")]
-    folder = path_inside(invocation.folder, moved) if moved else invocation.folder
+    folder = inside_app(invocation.folder, moved) if moved else invocation.folder
     search = list_search_folders(folder, (setting("pythonpath") or "").split(","), invocation.variables)
     start = list_search_folders(invocation.folder, (), invocation.variables)
     if search is not None and start is not None:
@@ -96,7 +95,7 @@ def _gunicorn_config(folder: str | None, named: str, read: Read) -> tuple[str, M
     """Return the path of gunicorn's own settings and what they set; None for what is not known."""
     if named.startswith("python:"):
         named = f"{named.removeprefix('python:').replace('.', '/')}.py"
-    path = path_inside(folder, (named or "./gunicorn.conf.py").removeprefix("file:"))
+    path = inside_app(folder, (named or "./gunicorn.conf.py").removeprefix("file:"))
     if path is None:
         return "", None
     content = read(path)
@@ -142,7 +141,7 @@ def _uvicorn(invocation: Invocation, _read: Read) -> Serving | None:
         return None
     variables = invocation.variables
     moved = options.last("--app-dir")
-    folder = path_inside(invocation.folder, moved) if moved else invocation.folder
+    folder = inside_app(invocation.folder, moved) if moved else invocation.folder
     host = options.last("--host") or variables.get("UVICORN_HOST") or "127.0.0.1"
     port = options.last("--port") or variables.get("UVICORN_PORT")
     elsewhere = options.has("--uds", "--fd", "--env-file")
@@ -222,7 +221,7 @@ def _granian(invocation: Invocation, read: Read) -> Serving | None:
     if options is None or not options.operands:
         return None
     moved = options.last("--working-dir")
-    folder = path_inside(invocation.folder, moved) if moved else invocation.folder
+    folder = inside_app(invocation.folder, moved) if moved else invocation.folder
     target, search = _by_path(options.operands[0], folder, invocation.variables, read)
     variables = invocation.variables
     host = options.last("--host") or variables.get("GRANIAN_HOST") or "127.0.0.1"
@@ -249,7 +248,7 @@ def _flask(invocation: Invocation, read: Read, app_object: str) -> Serving | Non
     shipped = find_flaskenv(invocation.folder, read)
     named = group.last("--app") or variables.get("FLASK_APP") or shipped.get("FLASK_APP", ("", ""))[0]
     # Without a name Flask loads the first of these files that has an app.
-    found = (one for one in ("wsgi.py", "app.py") if read(path_inside(invocation.folder, one) or one) is not None)
+    found = (one for one in ("wsgi.py", "app.py") if read(inside_app(invocation.folder, one) or one) is not None)
     written = named or app_object or next(found, "")
     target, search = _by_path(written, invocation.folder, variables, read)
     loaded = Serving(
@@ -285,7 +284,7 @@ def _by_path(
     Such a server goes up from the path while a folder is a package, and imports from the folder above.
     """
     place, colon, name = written.partition(":")
-    path = path_inside(folder, place) if place else None
+    path = inside_app(folder, place) if place else None
     if not path:
         return "", None
     path = path.removesuffix(".py").removesuffix("/__init__")
@@ -324,10 +323,10 @@ _READERS: Mapping[str, Callable[[Invocation, Read], Serving | None]] = {
     "celery": workers.read_celery,
     "dramatiq": workers.read_dramatiq,
     "dramatiq-gevent": workers.read_dramatiq,
-    "arq": workers.read_arq,
-    "huey_consumer": workers.read_huey,
-    "huey_consumer.py": workers.read_huey,
-    "huey.bin.huey_consumer": workers.read_huey,
+    "arq": workers.read_dotted,
+    "huey_consumer": workers.read_dotted,
+    "huey_consumer.py": workers.read_dotted,
+    "huey.bin.huey_consumer": workers.read_dotted,
     "rq": workers.read_rq,
     "rqworker": workers.read_rq,
 }

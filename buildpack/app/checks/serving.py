@@ -47,17 +47,9 @@ class ConfigFile(NamedTuple):
     words: str
 
 
-_WORKERS = {"gevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "eventlet": "eventlet"} | {
-    "tornado": "tornado",
-    "uvloop": "uvloop",
-    "trio": "trio",
-    "httptools": "httptools",
-    "websockets": "websockets",
-    "websockets-sansio": "websockets",
-    "wsproto": "wsproto",
-    "rloop": "rloop",
-    "winloop": "winloop",
-}
+_OWN = ("eventlet", "gevent", "httptools", "rloop", "tornado", "trio", "uvloop", "websockets", "winloop", "wsproto")
+_WORKERS = {"gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "websockets-sansio": "websockets"}
+_WORKERS |= {name: name for name in _OWN}
 """Short names of classes of workers, loops and protocols, and the modules that they need."""
 
 
@@ -114,7 +106,7 @@ def read_config_files(folder: str | None, options: Options, *names: str) -> tupl
     found = []
     for name in names:
         value = options.last(name) or ""
-        path = path_inside(folder, re.sub(r"^(?:file|json|toml):", "", value))
+        path = inside_app(folder, re.sub(r"^(?:file|json|toml):", "", value))
         if path and not value.startswith("python:"):
             found.append(ConfigFile(path, f"{name} {value}"))
     return tuple(found)
@@ -142,11 +134,6 @@ def listening_on(host: str, port: str | None, *, standard: str) -> Address:
     return Address("loopback", f"host {host}") if _LOOPBACK.match(host) else Address("port")
 
 
-def path_inside(folder: str | None, path: str) -> str | None:
-    """Return `path`, as a process in `folder` means it, relative to the app's folder; None if it is outside."""
-    return None if folder is None else inside_app(folder, path)
-
-
 def list_search_folders(
     folder: str | None, more: Sequence[str], variables: Mapping[str, str]
 ) -> tuple[str, ...] | None:
@@ -154,7 +141,7 @@ def list_search_folders(
     paths = [path for path in more if path]
     # The launcher sets PYTHONPATH to the app's folder. A command may add to it, and repeat it as $PYTHONPATH.
     paths += [path for path in variables.get("PYTHONPATH", "").split(":") if path and path != "$PYTHONPATH"]
-    found = [path_inside(folder, path) for path in paths]
+    found = [inside_app(folder, path) for path in paths]
     if folder is None or None in found:
         return None
     return tuple(dict.fromkeys([folder, *(path for path in found if path is not None), ""]))

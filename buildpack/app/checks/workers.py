@@ -40,18 +40,6 @@ def read_dramatiq(invocation: Invocation, _read: Read) -> Serving | None:
     )
 
 
-def read_arq(invocation: Invocation, _read: Read) -> Serving | None:
-    """Read which settings arq's worker runs with (``blasto.tasks.WorkerSettings``)."""
-    options = parse_options(invocation.arguments, grammars.ARQ)
-    return _dotted(invocation, options.operands) if options is not None else None
-
-
-def read_huey(invocation: Invocation, _read: Read) -> Serving | None:
-    """Read which object Huey's consumer runs (``blasto.tasks.huey``)."""
-    options = parse_options(invocation.arguments, grammars.HUEY)
-    return _dotted(invocation, options.operands) if options is not None else None
-
-
 def read_rq(invocation: Invocation, _read: Read) -> Serving | None:
     """Read which modules the options of RQ's worker name; all that it runs comes from its queues."""
     words = invocation.arguments
@@ -68,15 +56,17 @@ def read_rq(invocation: Invocation, _read: Read) -> Serving | None:
     return Serving(server="rq", verb="run", search=search, needs=tuple(needs) if search is not None else ())
 
 
-def _dotted(invocation: Invocation, operands: Sequence[str]) -> Serving | None:
-    """Return the start of a worker that runs ``module.object``."""
-    if not operands:
+def read_dotted(invocation: Invocation, _read: Read) -> Serving | None:
+    """Read what arq's or Huey's worker runs: ``blasto.tasks.WorkerSettings``, ``blasto.tasks.huey``."""
+    options = parse_options(invocation.arguments, grammars.ARQ if invocation.program == "arq" else grammars.HUEY)
+    if options is None or not options.operands:
         return None
-    module, _, name = operands[0].rpartition(".")
+    written = options.operands[0]
+    module, _, name = written.rpartition(".")
     return Serving(
         server=invocation.program.removesuffix(".py").rpartition(".")[2],
         target=f"{module}:{name}",
-        written=operands[0],
+        written=written,
         joint=".",
         verb="run",
         search=list_search_folders(invocation.folder, (), invocation.variables),

@@ -84,11 +84,6 @@ def test_the_version_that_the_lock_s_packages_allow(markers: str | None, direct:
     assert allowed_python(Lock(packages=(package,), sources=()), "3.13") == allowed
 
 
-def test_parts_of_a_version() -> None:
-    exact, minor = (PythonRequest(version=version, origin="x") for version in ("3.12.4", "3.12"))
-    assert (exact.minor, exact.exact, minor.minor, minor.exact) == ("3.12", True, "3.12", False)
-
-
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
