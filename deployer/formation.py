@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from buildpack.app.procfile import ONE_OFF
-from buildpack.bounded import LARGEST
+from buildpack.bounded import LARGEST, parse_json
 from buildpack.dataclass import dataclass
 from deployer.errors.commands import nothing_to_start, unknown_type
 from deployer.errors.engines import bad_cpus, bad_memory
@@ -21,6 +22,9 @@ LOCAL_PORT = 5006
 _MEMORY = re.compile(r"(\d{1,19}(?:\.\d{1,9})?) ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _LEAST_MEMORY = 6 << 20
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_MOST = 1000
+"""The largest count in `app.json` and on the command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,40 @@ class Formation:
     variables: Mapping[str, str]
     app_object: str | None = None
     limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """The launcher's settings in an image: process types with their commands, in the Procfile's order, and quantities.
+
+    `default` is the process type that starts if a container gets no command.
+    """
+
+    processes: Mapping[str, str]
+    formation: Mapping[str, int]
+    default: str | None = None
+    app_object: str | None = None
+
+
+def parse_launch(text: bytes) -> Launch | None:
+    """Parse a launch.json; None if our launcher would not understand it."""
+    try:
+        document: Any = parse_json(text)
+    except ValueError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    processes, formation = document.get("processes"), document.get("formation") or {}
+    default, app_object = document.get("default"), document.get("app_object")
+    if not isinstance(processes, dict) or not isinstance(formation, dict):
+        return None
+    if not all(_NAME.fullmatch(name) and isinstance(command, str) for name, command in processes.items()):
+        return None
+    if not all(type(count) is int and 0 <= count <= _MOST for count in formation.values()):
+        return None
+    if not all(each is None or isinstance(each, str) for each in (default, app_object)):
+        return None
+    return Launch(processes=processes, formation=formation, default=default, app_object=app_object)
 
 
 def parse_limits(memory: str, cpus: str) -> Limits:
@@ -95,14 +133,13 @@ def export_formation(
     return _in_order({**_by_default(processes, formation), **release, **named}, processes, where)
 
 
-def find_one_off(processes: Sequence[str], chosen: Mapping[str, int]) -> list[str]:
-    """Return the process types that run once and end, and that a formation leaves out."""
-    return [name for name in ONE_OFF if name in processes and name not in chosen]
+def left_out_text(processes: Sequence[str], chosen: Mapping[str, int], command: str) -> str:
+    """Name the process types that run once and that a formation leaves out, and the command that runs them.
 
-
-def one_off_text(names: Sequence[str], command: str) -> str:
-    """Say that these process types are not run, and which command runs them; it lacks the type alone."""
-    return "\n".join(f"{name} is not run; `{command} {name}` runs it" for name in names)
+    `command` lacks the type alone. The text is empty if there are none.
+    """
+    left = [name for name in ONE_OFF if name in processes and name not in chosen]
+    return "\n".join(f"{name} is not run; `{command} {name}` runs it" for name in left)
 
 
 def _require_known(named: Mapping[str, int], processes: Sequence[str], where: str) -> None:

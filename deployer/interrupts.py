@@ -155,8 +155,8 @@ def _watch(watched_pid: int, reader: int, writer: int, grace: float) -> None:
 
 
 @contextmanager
-def ending_promptly(grace: float = GRACE) -> Iterator[None]:
-    """End the process at most `grace` seconds after INT, TERM or HUP, also where a thread waits for the network.
+def ending_promptly() -> Iterator[None]:
+    """End the process at most `GRACE` seconds after INT, TERM or HUP, also where a thread waits for the network.
 
     A second signal ends it at once. Signals that are ignored stay so, and outside the main thread nothing changes.
     """
@@ -166,7 +166,7 @@ def ending_promptly(grace: float = GRACE) -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
-        last = threading.Timer(grace, _end_now, (number,))
+        last = threading.Timer(GRACE, _end_now, (number,))
         last.daemon = True
         last.start()
         interrupt(number, frame)

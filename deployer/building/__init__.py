@@ -1,1 +1,1 @@
-"""Build an image and deliver it: to an engine, to registries, or to the disk."""
+"""Records of builds, with which an equal call is answered at once."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from buildpack.app.app_json import Script, read_script
 from buildpack.app.checks.processes import check_test_command
 from buildpack.app.pipfile import read_scripts
 from buildpack.app.read import App
 from buildpack.dataclass import dataclass
-from buildpack.errors import BuildpackError, Problems
+from buildpack.errors import BuildpackError, together
 from buildpack.errors.checks import strict
 from buildpack.oci.image import Platform
 from buildpack.stacks.platforms import native_platform
@@ -50,7 +50,10 @@ def check(shared: Shared) -> Checked:
         problems.append(error)
     if report.app is not None and request.boot:
         problems += _check_test_commands(request, script, report.app)
-        problems += _check_port(script.environment)
+        try:
+            read_port(script.environment, 0)  # the boot would find a bad PORT too late
+        except BuildpackError as error:
+            problems.append(error)
     if request.release and not problems and all(process.name != "release" for process in report.processes):
         problems.append(errors.no_release_process())
     warnings = tuple(map(str, report.warnings))
@@ -58,7 +61,9 @@ def check(shared: Shared) -> Checked:
     if not problems and request.options.strict and warnings:
         problems.append(strict(warnings))
     if problems:
-        raise _together(problems, report.exit_code)
+        failure = together(problems)
+        failure.exit_code = report.exit_code or failure.exit_code
+        raise failure
     assert report.app is not None
     return Checked(app=report.app, script=script, services=services)
 
@@ -109,20 +114,3 @@ def _check_test_commands(request: Request, script: Script, app: App) -> list[Bui
         for setting, command in ((f"{own}test-setup", script.setup), (named, script.test))
     )
     return [problem for problem in found if problem is not None]
-
-
-def _check_port(variables: Mapping[str, str]) -> list[BuildpackError]:
-    """Return the error of a PORT that web could not listen on, which the boot would find too late."""
-    try:
-        read_port(variables, 0)
-    except BuildpackError as error:
-        return [error]
-    return []
-
-
-def _together(problems: Sequence[BuildpackError], exit_code: int) -> BuildpackError:
-    if len(problems) == 1:
-        return problems[0]
-    found = Problems(problems)
-    found.exit_code = exit_code or found.exit_code
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
@@ -16,13 +16,12 @@ from deployer.interrupts import raise_dropped
 Status = Literal["passed", "failed", "skipped"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class Counts(NamedTuple):
     """The traffic with registries so far; sizes in bytes."""
 
     requests: int = 0
-    sent: int = 0
-    received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,24 +46,17 @@ class Entry:
 class Ledger:
     """Records the steps of one pipeline; `count` reads the counters of its connections."""
 
-    def __init__(
-        self,
-        console: Console,
-        *,
-        count: Callable[[], Counts] = Counts,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
+    def __init__(self, console: Console, *, count: Callable[[], Counts] = Counts) -> None:
         self.steps: list[Step] = []
         self._console = console
         self._count = count
-        self._clock = clock
 
     @contextmanager
     def step(self, name: str, title: str) -> Iterator[Entry]:
         """Time a step and record its result; exceptions pass through. A step that is interrupted has not passed."""
         raise_dropped()
         entry = Entry()
-        begin, before = self._clock(), self._count()
+        begin, before = time.perf_counter(), self._count()
         with self._console.group(name, title):
             try:
                 yield entry
@@ -87,18 +79,13 @@ class Ledger:
     def _end(
         self, name: str, entry: Entry, begin: float, before: Counts, *, failed: BuildpackError | None = None
     ) -> None:
-        now = self._count()
         self.steps.append(
             Step(
                 name=name,
                 status="failed" if failed else "passed",
-                seconds=self._clock() - begin,
+                seconds=time.perf_counter() - begin,
                 exit_code=failed.exit_code if failed else 0,
                 reason=failed.what if failed else entry.reason,
-                counts=Counts(
-                    requests=now.requests - before.requests,
-                    sent=now.sent - before.sent,
-                    received=now.received - before.received,
-                ),
+                counts=Counts(*(now - then for now, then in zip(self._count(), before, strict=True))),
             )
         )

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TypeVar
 
-from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass, replace
-from buildpack.errors import BuildpackError, Problems
+from buildpack.delivery.deliver import build_and_deliver, until_whole
+from buildpack.errors import BuildpackError, Problems, split_place
+from buildpack.oci.image import Platform
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.transport import Transport
+from buildpack.options import Options
 from buildpack.session import Session
+from buildpack.stacks.platforms import read_platforms
 from buildpack.steps.built import Built
-from deployer.ci.checking import check, check_tests
+from deployer.ci.checking import Checked, check, check_tests
 from deployer.ci.console import Console, Place, find_place
-from deployer.ci.ledger import Counts, Entry, Ledger, Step
-from deployer.ci.making import Maker, describe
+from deployer.ci.ledger import Step
 from deployer.ci.request import Request, Shared
 from deployer.ci.trying import Tryout
 from deployer.errors import ci as errors
 from deployer.interrupts import ending_promptly
-from deployer.text import harmless, plural, styled
+from deployer.text import harmless, plural, pushed_text, size_text, styled
 
-if TYPE_CHECKING:
-    from deployer.engines.engine import Engine
+_T = TypeVar("_T")
 
 STEPS = ("check", "build", "test", "release", "boot", "push")
 
@@ -61,116 +62,133 @@ def run_pipeline(
     with Transport(session.environ, homes=homes) as transport:
         if request.push or request.options.cache_from:
             transport.warm()
-        pipeline = _Pipeline(request, replace(session, transport=transport), console, fit_warning)
+        shared = Shared(request, replace(session, transport=transport), console, fit_warning=fit_warning)
+        maker = _Maker(shared)
         try:
-            pipeline.run()
+            _run_steps(shared, maker)
         except BuildpackError as error:
             fit(error)
             failure = error
-            pipeline.give_up(error)
+            _give_up(shared, error)
         finally:
-            pipeline.close()
+            shared.close()
     return Outcome(
-        steps=tuple(pipeline.ledger.steps),
-        built=pipeline.built,
-        warnings=tuple(pipeline.warnings),
+        steps=tuple(shared.ledger.steps),
+        built=maker.built,
+        warnings=tuple(shared.warnings),
         error=failure,
     )
 
 
-class _Pipeline:
-    """One run of the steps."""
-
-    def __init__(self, request: Request, session: Session, console: Console, fit_warning: Callable[[str], str]) -> None:
-        self.request, self.ledger = request, Ledger(console, count=self._count)
-        self.built: Built | None = None
-        self.warnings: list[str] = []
-        self._session, self._console, self._fit_warning = session, console, fit_warning
-        self._engine: Engine | None = None
-        self._maker = Maker(request.app, request.options, session, push=request.push, sbom=request.sbom)
-
-    def run(self) -> None:
-        """Do one step after the other."""
-        request = self.request
-        shared = Shared(
-            request=request,
-            session=self._session,
-            console=self._console,
-            ledger=self.ledger,
-            warn=self._warn,
-            engine=self._connect,
-        )
-        with self.ledger.step("check", f"check {request.app}") as entry:
-            checked = check(shared)
-            entry.reason = plural(len(self.warnings), "warning") if self.warnings else "nothing to fix"
-        with self.ledger.step("build", "build") as entry:
-            tested = check_tests(checked, shared, self._maker.platforms)
-            self.built = made = self._build(entry, tested=tested)
-        Tryout(made, checked, shared, self._heal).run()
-        if not request.push:
-            self.ledger.skip("push", "--push is not given")
-            return
-        with self.ledger.step("push", "push") as entry, ending_promptly():
-            entry.reason = self._maker.push(made)
-
-    def _connect(self) -> Engine:
-        from deployer.engines.choice import choose_engine
-
-        if self._engine is None:
-            self._engine = choose_engine(self.request.engine, self._session.environ)
-        return self._engine
-
-    def close(self) -> None:
-        """Close the connection to the engine."""
-        if self._engine is not None:
-            # A signal's exception may leave a lock of the connections taken, for which closing them then waits.
-            with ending_promptly():
-                self._engine.close()
-
-    def give_up(self, error: BuildpackError) -> None:
-        """Print what went wrong, and leave out the other steps."""
-        problems = error.problems if isinstance(error, Problems) else (error,)
-        for problem in problems:
-            self._console.say(f"{styled('error:', 'red')} {harmless(str(problem))}")
-            self._console.annotate("error", str(problem), _place(problem))
-        done = {step.name for step in self.ledger.steps}
-        failed = self.ledger.steps[-1].name
-        for name in STEPS:
-            if name not in done and (name != "release" or self.request.release):
-                self.ledger.skip(name, f"{failed} failed")
-
-    def _count(self) -> Counts:
-        transport = self._session.transport
-        assert transport is not None
-        traffic = transport.traffic
-        return Counts(requests=traffic.requests, sent=traffic.sent, received=traffic.received)
-
-    def _build(self, entry: Entry, *, tested: bool) -> Built:
-        made = self._maker.build(tested=tested)
-        self._warn(made.warnings)
+def _run_steps(shared: Shared, maker: _Maker) -> None:
+    """Do one step after the other."""
+    request, ledger, say = shared.request, shared.ledger, shared.console.say
+    with ledger.step("check", f"check {request.app}") as entry:
+        checked = check(shared)
+        entry.reason = plural(len(shared.warnings), "warning") if shared.warnings else "nothing to fix"
+    with ledger.step("build", "build") as entry:
+        made = maker.build(checked)
         lines, entry.reason = describe(made)
-        for line in lines:
-            self._console.say(line)
-        self._console.say(f"  digest   {made.image.digest}")
-        return made
+        say("\n".join([*lines, f"  digest   {made.image.digest}"]))
+    Tryout(made, checked, shared, maker.heal).run()
+    if not request.push:
+        ledger.skip("push", "--push is not given")
+        return
+    with ledger.step("push", "push") as entry, ending_promptly():
+        entry.reason = maker.push()
 
-    def _heal(self, attempt: Callable[[], object]) -> None:
+
+def _give_up(shared: Shared, error: BuildpackError) -> None:
+    """Print what went wrong, and leave out the other steps."""
+    for problem in error.problems if isinstance(error, Problems) else (error,):
+        shared.console.say(f"{styled('error:', 'red')} {harmless(str(problem))}")
+        shared.console.annotate("error", str(problem), _place(problem))
+    done = {step.name for step in shared.ledger.steps}
+    failed = shared.ledger.steps[-1].name
+    for name in STEPS:
+        if name not in done and (name != "release" or shared.request.release):
+            shared.ledger.skip(name, f"{failed} failed")
+
+
+class _Maker:
+    """Builds the app and pushes the image; layers that a registry has stay there until one is needed here."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.built: Built | None = None
+        self._shared, self._session, self._request = shared, shared.session, shared.request
+        self._options = replace(shared.request.options, pushed=shared.request.push, whole=False)
+
+    def build(self, checked: Checked) -> Built:
+        """Build for the platforms that are asked for. Raises BuildpackError."""
+        platforms = read_platforms(self._request.app, environ=self._session.environ, flag=self._options.platform)
+        tested = check_tests(checked, self._shared, platforms)
+        self.built = self._build(replace(self._options, tested=tested), platforms)
+        self._shared.warn(self.built.warnings)
+        return self.built
+
+    def _build(self, options: Options, platforms: tuple[Platform, ...]) -> Built:
+        with ending_promptly():
+            return build_and_deliver(self._request.app, options=options, session=self._session, platforms=platforms)
+
+    def push(self) -> str:
+        """Push the image under its references; return what was sent, in words. Raises StackError."""
+        said, warnings = self._whole(self._push)
+        return "; ".join((said, *warnings))
+
+    def heal(self, attempt: Callable[[], object]) -> None:
         """Call `attempt`, and once more if it found damaged layers in the store, which are made again before."""
-        assert self.built is not None
-        _, told = self._maker.whole(self.built, lambda _made, _gone: attempt())
-        self._warn(told)
+        _, warnings = self._whole(lambda _made, _gone: attempt())
+        self._shared.warn(warnings)
 
-    def _warn(self, warnings: Iterable[str]) -> None:
-        """Print the warnings that were not printed yet."""
-        for text in map(self._fit_warning, warnings):
-            if text not in self.warnings:
-                self.warnings.append(text)
-                self._console.say(f"{styled('warning:', 'yellow')} {harmless(text)}")
-                self._console.annotate("warning", text, find_place(text))
+    def _whole(self, use: Callable[[Built, frozenset[str]], _T]) -> tuple[_T, tuple[str, ...]]:
+        """Call `use` with the image, and with the blobs that a registry turned out to lack.
+
+        Layers that a registry or the store lost are made again, and `use` is called once more. Return what it returns,
+        and warnings. Raises MachineError if the second image differs.
+        """
+        assert self.built is not None
+        made, attempts = self.built, 0
+
+        def attempt(options: Options) -> _T:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 1:
+                return use(made, frozenset())
+            again = self._build(options, tuple(one.stack.platform for one in made.images))
+            if again.image.digest != made.image.digest:
+                raise errors.made_otherwise(str(made.image.digest), str(again.image.digest))
+            return use(again, options.gone)
+
+        return until_whole(attempt, self._options, self._session.store)
+
+    def _push(self, made: Built, gone: frozenset[str]) -> str:
+        from buildpack.delivery.pushing import parse_targets, push_built
+        from deployer.proof.attaching import attached_text
+
+        assert self._session.transport is not None
+        targets = parse_targets(made.references)
+        said = pushed_text(push_built(made, targets, self._session, gone=gone), made.image)
+        if not self._request.sbom:
+            return said
+        return f"{said}; {attached_text(made.image, targets, transport=self._session.transport)}"
+
+
+def describe(made: Built) -> tuple[list[str], str]:
+    """Return a line for each layer that was written, with the reason, and a summary of the sizes."""
+    lines, counts = [], []
+    for one in made.images:
+        written = [(each, reason) for each, reason in one.layers if each.source == "built"]
+        lines += [f"  written  {each.planned.slot:<14} {size_text(each.layer.size):>7}  {why}" for each, why in written]
+        counts.append(
+            f"{len(one.stack_layers)} of the stack, {len(one.layers) - len(written)} reused, {len(written)} written"
+        )
+    amount = f"{size_text(made.image.size)} in {plural(len(made.image.layers), 'layer')}"
+    if len(made.images) == 1:
+        return lines, f"{amount}: {counts[0]}"
+    each = "; ".join(f"{one.stack.platform} {count}" for one, count in zip(made.images, counts, strict=True))
+    return lines, f"{amount}: {each}"
 
 
 def _place(problem: BuildpackError) -> Place | None:
-    file, _, line = problem.place.partition(":")
-    if file:
-        return Place(file=file, line=parse_integer(line) or 0)
-    return find_place(str(problem))
+    file, line = split_place(problem.place)
+    return Place(file=file, line=line or 0) if file else find_place(str(problem))

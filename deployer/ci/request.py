@@ -10,11 +10,13 @@ from buildpack.dataclass import dataclass, field
 from buildpack.options import Options
 from buildpack.session import Session
 from deployer.ci.collecting import Collect
-from deployer.readiness.polling import Boot
+from deployer.ci.console import Console, find_place
+from deployer.ci.ledger import Counts, Ledger
+from deployer.interrupts import ending_promptly
+from deployer.readiness.health import Boot
+from deployer.text import harmless, styled
 
 if TYPE_CHECKING:
-    from deployer.ci.console import Console
-    from deployer.ci.ledger import Ledger
     from deployer.engines.engine import Engine
 
 
@@ -44,13 +46,42 @@ class Request:
     boot: Boot | None = Boot()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """The values that the steps share. `engine` connects to the engine when it is called first."""
+    """The values that the steps of one run share: its request, log and warnings, and its connection to an engine."""
 
-    request: Request
-    session: Session
-    console: Console
-    ledger: Ledger
-    warn: Callable[[Iterable[str]], None]
-    engine: Callable[[], Engine]
+    def __init__(
+        self, request: Request, session: Session, console: Console, *, fit_warning: Callable[[str], str]
+    ) -> None:
+        self.request, self.session, self.console = request, session, console
+        self.ledger = Ledger(console, count=self._count)
+        self.warnings: list[str] = []
+        self._fit_warning = fit_warning
+        self._engine: Engine | None = None
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Print the warnings that were not printed yet."""
+        for text in map(self._fit_warning, warnings):
+            if text not in self.warnings:
+                self.warnings.append(text)
+                self.console.say(f"{styled('warning:', 'yellow')} {harmless(text)}")
+                self.console.annotate("warning", text, find_place(text))
+
+    def engine(self) -> Engine:
+        """Return the engine that the request asks for; the first call connects to it."""
+        from deployer.engines.choice import choose_engine
+
+        if self._engine is None:
+            self._engine = choose_engine(self.request.engine, self.session.environ)
+        return self._engine
+
+    def close(self) -> None:
+        """Close the connection to the engine."""
+        if self._engine is not None:
+            # A signal's exception may leave a lock of the connections taken, for which closing them then waits.
+            with ending_promptly():
+                self._engine.close()
+
+    def _count(self) -> Counts:
+        assert self.session.transport is not None
+        traffic = self.session.transport.traffic
+        return Counts(traffic.requests, traffic.sent, traffic.received)

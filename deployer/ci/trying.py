@@ -12,20 +12,17 @@ from buildpack.app.health_host import find_health_host
 from buildpack.app.read import App
 from buildpack.dataclass import replace
 from buildpack.steps.built import Built, BuiltImage
-from deployer.building.layers import Layers
 from deployer.ci.checking import Checked
 from deployer.ci.collecting import collect
-from deployer.ci.making import fitting
 from deployer.ci.request import Shared
 from deployer.engines.choice import engine_text
-from deployer.engines.engine import Candidate, Ground, Job, ReadFile, Trial
+from deployer.engines.engine import Candidate, Ground, Job, Layers, ReadFile, Trial
 from deployer.engines.foreground import Foreground
 from deployer.errors import ci as errors
 from deployer.errors.engines import NotStartedError
 from deployer.errors.readiness import BootError
 from deployer.interrupts import keep_for_later, raise_dropped
-from deployer.readiness.health import DISALLOWED_HOST, Outcome
-from deployer.readiness.polling import Boot
+from deployer.readiness.health import DISALLOWED_HOST, Boot, Outcome
 from deployer.runner.supervisor import Settings
 from deployer.text import operand_text
 
@@ -48,7 +45,9 @@ class Tryout:
 
     def run(self) -> None:
         """Run the tests, the release process and the boot, or note why they are left out."""
-        built = fitting(self._made, os.uname().machine) if self._request.boot else None
+        machine = os.uname().machine
+        fitting = (one for one in self._made.images if one.stack.machine == machine)
+        built = next(fitting, None) if self._request.boot else None
         if built is None:
             reason = self._why_not()
             for step in ("test", *(["release"] if self._request.release else []), "boot"):
@@ -159,14 +158,13 @@ class Tryout:
     def _begin(self, built: BuiltImage, exits: ExitStack) -> Trial:
         """Choose the engine, and begin a trial there with the services that the tests need."""
         session = self._shared.session
-        assert session.transport is not None
         engine = self._shared.engine()
         engine.require(["--network"] if self._request.network is not None else [])
         self._console.say(f"engine: {engine_text(engine)}")
         candidate = Candidate(
             built=built,
             session=session,
-            layers=Layers(built, session.store, session.transport, heal=self._heal),
+            layers=Layers(built, session, self._heal),
             say=self._console.say,
             warn=lambda text: self._shared.warn([text]),
             write=self._console.write,

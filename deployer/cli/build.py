@@ -13,8 +13,7 @@ import click
 
 from deployer.cli import options
 from deployer.cli.messages import print_warning
-from deployer.cli.report import moved, report
-from deployer.cli.summary import show_answer, unchanged
+from deployer.cli.summary import moved, report, show_answer, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,19 +85,17 @@ def _build(
     transport: Transport | None,
 ) -> int:
     from buildpack.delivery.deliver import build_and_deliver, fit_options, parse_destinations
-    from buildpack.progress import ignore
     from buildpack.session import open_session, open_store
     from buildpack.stacks.platforms import read_platforms
-    from deployer.building.sent import sent_texts
     from deployer.cli.progress import Reporter
     from deployer.interrupts import ending_promptly
+    from deployer.text import sent_texts
 
     targets = parse_destinations(given["destinations"])
     asked_for = fit_options(options.read_options(given, app), targets)
     store = open_store(os.environ, warn=print_warning)
     platforms = read_platforms(app, environ=os.environ, flag=given["platform"])
     style = next((name for name in ("json", "quiet", "verbose") if given[_STYLES[name]]), "plain")
-    silent = style in {"json", "quiet"}
     answer = partial(
         answer_of,
         app=str(app),
@@ -119,15 +116,15 @@ def _build(
     def remember_loaded(made: Built) -> None:
         """Write the record while the engine is at work."""
         from buildpack.oci.engine_upload import PRESENT
-        from deployer.building.sent import loaded_text
+        from deployer.text import loaded_text
 
         remember(made, [loaded_text(0, 0, PRESENT)], loaded=engine_only)
 
-    with Reporter(quiet=silent) as reporter, ending_promptly():
+    with Reporter(quiet=style in {"json", "quiet"}) as reporter, ending_promptly():
         made = build_and_deliver(
             app,
             options=asked_for,
-            session=open_session(store, os.environ, observer=ignore if silent else reporter, transport=transport),
+            session=open_session(store, os.environ, observer=reporter, transport=transport),
             platforms=platforms,
             destinations=targets,
             warm_up=warm_up,

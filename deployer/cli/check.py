@@ -46,7 +46,7 @@ def command(ctx: click.Context, /, app: Path, **given: Any) -> int:
     """
     from buildpack.options import OwnPython
     from buildpack.steps.check import check_app
-    from deployer.settings.config import today
+    from deployer.settings.environment import today
 
     report = check_app(
         app,

@@ -158,9 +158,8 @@ def _request(app: Path, options: Mapping[str, Any]) -> Request:
     from deployer.ci.services import parse_service_images
     from deployer.cli.messages import print_warning
     from deployer.errors.ci import bad_health_path
-    from deployer.readiness.polling import Boot
-    from deployer.settings.config import parse_health_host
-    from deployer.settings.environment import pass_on
+    from deployer.readiness.health import Boot
+    from deployer.settings.environment import parse_health_host, pass_on
 
     path = options["health"]
     if path is not None and not (path.startswith("/") and path.isprintable() and " " not in path):
@@ -229,7 +228,8 @@ def _locate(app: Path, file: str) -> str:
 
 def _report(outcome: Outcome) -> dict[str, Any]:
     """Return the object that `--json` prints: the build's, if there was a build, with the steps."""
-    from deployer.cli.report import SCHEMA, report
+    from deployer.ci.ledger import Counts
+    from deployer.cli.summary import SCHEMA, report
 
     built = outcome.built
     made: dict[str, Any] = {"schema": SCHEMA} if built is None else report(built)
@@ -243,15 +243,11 @@ def _report(outcome: Outcome) -> dict[str, Any]:
                 "seconds": round(step.seconds, 3),
                 "exit_code": step.exit_code,
                 "reason": step.reason,
-                "requests": step.counts.requests,
-                "bytes_sent": step.counts.sent,
-                "bytes_received": step.counts.received,
+                **step.counts._asdict(),
             }
             for step in outcome.steps
         ],
-        "requests": sum(each.requests for each in counts),
-        "bytes_sent": sum(each.sent for each in counts),
-        "bytes_received": sum(each.received for each in counts),
+        **Counts(*map(sum, zip(*counts, strict=True)))._asdict(),
     }
     if outcome.error is not None:
         error = outcome.error

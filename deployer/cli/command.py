@@ -44,7 +44,7 @@ OTHERS = {
     "completion": "Print a completion script for bash, zsh or fish.",
 }
 COMMANDS = {**DAILY, **OTHERS}
-_IN_ANOTHER_MODULE = {"add": ("lock", "add"), "remove": ("lock", "remove")}
+_IN_ANOTHER_MODULE = {"add": ("lock", "add"), "remove": ("lock", "remove"), "local": ("run", "local")}
 
 EPILOG = """\b
 Exit codes:

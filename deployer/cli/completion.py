@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from typing import ClassVar
 
 import click
 from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
@@ -74,16 +73,22 @@ complete --no-files --keep-order --command %(prog_name)s --arguments "(%(complet
 _END = "\uffff"
 
 
-class _Shell(ShellComplete):
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+
+
+class Shell(ShellComplete):
     """A shell that passes the command line up to the cursor in ``COMP_LINE``, and inserts whole words."""
 
-    typed = ""
+    def __init__(self, name: str, root: click.Command) -> None:
+        super().__init__(root, {}, "deploy", "_DEPLOY_COMPLETE")
+        self.name, self.source_template = name, SCRIPTS[name]  # type: ignore[misc]  # click's are the class's
+        self._typed = ""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """Split the line; its last word, which may be empty, is the one to complete."""
         words = split_arg_string(os.environ.get("COMP_LINE", "") + _END)
-        self.typed = words[-1].rstrip(_END)
-        return words[1:-1], self.typed
+        self._typed = words[-1].rstrip(_END)
+        return words[1:-1], self._typed
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
         """Return completed words: of ``--stack=py`` all of ``--stack=python:3.13-slim``."""
@@ -95,41 +100,14 @@ class _Shell(ShellComplete):
         return [CompletionItem(before + str(item.value), help=item.help) for item in found]
 
     def format_completion(self, item: CompletionItem[str]) -> str:
-        """Return a word and, after a tab, its help."""
-        return item.value if not item.help else f"{item.value}\t{harmless(' '.join(item.help.split()))}"
+        """Return a word and, after a tab, its help. fish quotes words itself, and the scripts of the others do not.
 
-
-class Bash(_Shell):
-    """bash, which replaces only the text after the last ``:`` or ``=``, and shows no help."""
-
-    name: ClassVar[str] = "bash"
-    source_template: ClassVar[str] = BASH
-
-    def format_completion(self, item: CompletionItem[str]) -> str:
-        """Return the part of the word that bash inserts."""
-        start = max(self.typed.rfind(":"), self.typed.rfind("=")) + 1
-        return _quote(item.value[start:])
-
-
-class Zsh(_Shell):
-    """zsh, which shows help beside the words."""
-
-    name: ClassVar[str] = "zsh"
-    source_template: ClassVar[str] = ZSH
-
-    def format_completion(self, item: CompletionItem[str]) -> str:
-        """Quote the word, because the script makes zsh insert it unchanged."""
-        return super().format_completion(CompletionItem(_quote(item.value), help=item.help))
-
-
-class Fish(_Shell):
-    """fish, which quotes words itself."""
-
-    name: ClassVar[str] = "fish"
-    source_template: ClassVar[str] = FISH
-
-
-CLASSES: dict[str, type[_Shell]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}
+        bash shows no help, and replaces only the text after the last ``:`` or ``=``.
+        """
+        if self.name == "bash":
+            return _quote(item.value[max(self._typed.rfind(":"), self._typed.rfind("=")) + 1 :])
+        word = _quote(item.value) if self.name == "zsh" else item.value
+        return f"{word}\t{harmless(' '.join(item.help.split()))}" if item.help else word
 
 
 def _quote(text: str) -> str:
@@ -137,7 +115,7 @@ def _quote(text: str) -> str:
 
 
 @click.command("completion", epilog=EXAMPLES)
-@click.argument("shell", type=click.Choice(list(CLASSES)))
+@click.argument("shell", type=click.Choice(list(SCRIPTS)))
 @click.pass_context
 def command(ctx: click.Context, /, shell: str) -> int:
     """Print a completion script for bash, zsh or fish.
@@ -153,10 +131,9 @@ def answer(instruction: str, root: click.Command) -> int:
     Errors are not printed while somebody types; there is just nothing to complete.
     """
     shell, _, what = instruction.partition("_")
-    found = CLASSES.get(shell)
-    if found is None:
+    if shell not in SCRIPTS:
         return 2
-    complete = found(root, {}, "deploy", "_DEPLOY_COMPLETE")
+    complete = Shell(shell, root)
     if what == "source":
         click.echo(complete.source(), nl=False)
         return 0

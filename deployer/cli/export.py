@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,30 +48,24 @@ def command() -> None:
     """Write systemd units or a compose file that start an app."""
 
 
-def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the operands and options that both commands have."""
-    for decorate in reversed(
-        [
-            shared.operands("[APP] [TYPE[=N]]..."),
-            shared.option(
-                "-o",
-                "--output",
-                default=".",
-                show_default=True,
-                metavar="DIR",
-                shell_complete=suggest_folders,
-                help="Write the files to this folder, or with - to standard output.",
-            ),
-            shared.port(f"$PORT, or {PORT}"),
-            shared.env,
-            shared.env_file,
-            shared.memory,
-            shared.cpus,
-            shared.option("--force", is_flag=True, help="Replace files that deploy did not write."),
-        ]
-    ):
-        function = decorate(function)
-    return function
+_shared = shared.together(
+    shared.operands("[APP] [TYPE[=N]]..."),
+    shared.option(
+        "-o",
+        "--output",
+        default=".",
+        show_default=True,
+        metavar="DIR",
+        shell_complete=suggest_folders,
+        help="Write the files to this folder, or with - to standard output.",
+    ),
+    shared.port(f"$PORT, or {PORT}"),
+    shared.env,
+    shared.env_file,
+    shared.memory,
+    shared.cpus,
+    shared.option("--force", is_flag=True, help="Replace files that deploy did not write."),
+)
 
 
 @command.command("systemd", cls=shared.Command, epilog=SYSTEMD_EXAMPLES)
@@ -170,9 +164,9 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     from dataclasses import replace
 
     from deployer.engines.ports import ports_of_web, read_port
-    from deployer.errors.export import image_operand
+    from deployer.errors.files import image_operand
     from deployer.formation import Formation, export_formation, parse_limits
-    from deployer.settings.app_variables import written_variables
+    from deployer.settings.app_variables import default_variables
     from deployer.settings.environment import merge_environment, pass_on, read_env_files
 
     meant = split_operands(operands, folder_exists=os.path.isdir)
@@ -187,11 +181,12 @@ def _read(operands: Sequence[str], options: Mapping[str, Any]) -> _Asked:
     if len(read) > len(env_files):
         env_files.insert(0, meant.folder / ".env")
     variables = merge_environment(given=given, environ={}, files=read, defaults={})
-    defaults = written_variables(meant.folder, variables)
+    # The files are not a place to keep a secret, so none is made.
+    defaults = default_variables(meant.folder, given=variables, environ=None)
     defaults.tell(say=print_line, warn=print_warning, insist=False)
     # In compose, a variable that the file itself sets wins over a file of variables.
-    given = {**defaults.values, **given}
-    variables = {**variables, **defaults.values}
+    given = {**{name: value for name, value in defaults.values.items() if not variables.get(name)}, **given}
+    variables = defaults.below(variables)
     port = options["port"] or read_port(variables, PORT)
     ports_of_web(port, counts.get("web", 0))
     formation = Formation(
@@ -212,7 +207,7 @@ def _read_app(folder: Path) -> App:
     from buildpack.app.read import read_app
     from buildpack.options import OwnPython
     from buildpack.stacks.find_python import usable_versions
-    from deployer.settings.config import today
+    from deployer.settings.environment import today
 
     read = read_app(
         folder,

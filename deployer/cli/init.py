@@ -36,7 +36,7 @@ def command(folder: Path, package: str | None, license_name: str | None, yes: bo
     adds each missing file. It never changes a file that exists.
     """
     from buildpack.errors.app import not_a_folder
-    from deployer.errors import scaffold as errors
+    from deployer.errors import files as errors
     from deployer.scaffold.layout import Wishes, plan_layout
 
     if os.path.exists(folder) and not os.path.isdir(folder):
@@ -88,7 +88,7 @@ def _announce(folder: Path, layout: Layout, wanted: list[str]) -> None:
 def _license(folder: Path) -> str:
     from deployer.scaffold.layout import author_name
     from deployer.scaffold.templates import license_text
-    from deployer.settings.config import today
+    from deployer.settings.environment import today
 
     there = next(place for place in (folder, *folder.absolute().parents) if os.path.isdir(place))
     return license_text(year=today().year, holder=author_name(there, os.environ))
@@ -96,7 +96,7 @@ def _license(folder: Path) -> str:
 
 def _look_for_obstacles(folder: Path, wanted: list[str]) -> None:
     """Raise UsageError if a file, or a link to nothing, is in the place of a folder that is needed."""
-    from deployer.errors import scaffold as errors
+    from deployer.errors import files as errors
 
     for path in wanted:
         there = next(place for place in (folder / path).parents if os.path.exists(place) or os.path.islink(place))
@@ -105,7 +105,7 @@ def _look_for_obstacles(folder: Path, wanted: list[str]) -> None:
 
 
 def _write(folder: Path, layout: Layout, wanted: list[str]) -> None:
-    from deployer.errors import scaffold as errors
+    from deployer.errors import files as errors
 
     written = [path for path in wanted if path in layout.files]
     if not wanted:
@@ -125,7 +125,7 @@ def _lock(folder: Path) -> None:
     """Make Pipfile.lock with pipenv, after all other files; raises DependencyError if that fails."""
     from buildpack.errors import DependencyError
     from deployer.cli.lock import lock_app
-    from deployer.errors import scaffold as errors
+    from deployer.errors import files as errors
 
     try:
         changes = lock_app(folder).changes

@@ -16,7 +16,7 @@ import click
 from buildpack.errors import StackError
 from deployer.cli import options
 from deployer.cli.messages import print_line, print_warning
-from deployer.errors.locking import stack_not_pinned
+from deployer.errors.files import stack_not_pinned
 from deployer.text import operand_text, plural
 
 if TYPE_CHECKING:
@@ -41,14 +41,13 @@ Examples:
 """
 
 
-def _pipenv_options(command: Callable[..., int]) -> Callable[..., int]:
-    return options.build_env(options.build_env_file(options.pipenv_verbose(command)))
-
-
-def _packages(command: Callable[..., int]) -> Callable[..., int]:
-    dev = options.option("--dev", is_flag=True, help="Change [dev-packages], not [packages].")
-    packages = click.argument("packages", nargs=-1, required=True, metavar="PKG...")
-    return packages(dev(options.app_option(_pipenv_options(command))))
+_pipenv_options = options.together(options.build_env, options.build_env_file, options.pipenv_verbose)
+_packages = options.together(
+    click.argument("packages", nargs=-1, required=True, metavar="PKG..."),
+    options.option("--dev", is_flag=True, help="Change [dev-packages], not [packages]."),
+    options.app_option,
+    _pipenv_options,
+)
 
 
 @click.command("add", cls=options.Command, epilog=ADD_EXAMPLES)
@@ -108,7 +107,7 @@ def _say_next(app: Path, written: Sequence[str]) -> None:
 
 
 def _variables(app: Path, given: Mapping[str, Any]) -> dict[str, str]:
-    from deployer.settings.config import parse_build_env
+    from deployer.settings.environment import parse_build_env
 
     return parse_build_env(given["build_env"], os.environ, files=given["build_env_files"], folder=app)
 
@@ -127,7 +126,7 @@ def _lock_and_show(app: Path, order: Order, given: Mapping[str, Any]) -> Locked:
 def _edit(app: Path, edit: Callable[[str], str], given: Mapping[str, Any]) -> int:
     """Change the text of the app's Pipfile with `edit`, lock the result, and write both files or neither."""
     from buildpack.app.textfile import read_text
-    from deployer.errors.locking import no_pipfile
+    from deployer.errors.files import no_pipfile
     from deployer.locking.lock import Order
 
     variables = _variables(app, given)
@@ -189,7 +188,7 @@ def _interpreter(app: Path) -> str:
     """Return an interpreter of the app's Python on this machine, or the one that runs deploy."""
     from buildpack.app.python_version import read_python_version
     from buildpack.stacks.find_python import find_python
-    from deployer.settings.config import today
+    from deployer.settings.environment import today
 
     asked, _warnings = read_python_version(app, None, today=today())
     if asked is None:
@@ -209,7 +208,7 @@ def _pin(app: Path) -> bool:
     from buildpack.stacks.stack import StackRequest
     from deployer.interrupts import ending_promptly
     from deployer.locking.lock import pin_stack
-    from deployer.settings.config import today
+    from deployer.settings.environment import today
 
     # `deploy check` reports any other error, in a Procfile for example.
     read = examine_app(

@@ -96,7 +96,7 @@ def split_operands(
     app, reference, rest = None, None, list(arguments)
     if rest and (rest[0][:1] in {".", "/"} or folder_exists(rest[0])):
         app = Path(rest.pop(0))
-    elif rest and _is_reference(rest[0]):
+    elif rest and ("@" in rest[0] or ":" in rest[0].rpartition("/")[2]):
         reference = rest.pop(0)
     elif rest and "/" in rest[0].partition("=")[0]:
         raise no_such_folder(rest[0])
@@ -145,10 +145,6 @@ def check_types(meant: Operands) -> None:
     if meant.app is None and first not in names:
         raise neither_folder_nor_type(first, names)
     choose_formation(meant.formation, processes=names, formation={}, where=meant.shown)
-
-
-def _is_reference(text: str) -> bool:
-    return "@" in text or ":" in text.rpartition("/")[2]
 
 
 def _parse_type(text: str) -> tuple[str, int]:

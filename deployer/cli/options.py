@@ -13,13 +13,12 @@ import click
 
 from deployer.cli.suggestions import (
     suggest_categories,
-    suggest_destinations,
     suggest_files,
     suggest_folders,
     suggest_images,
     suggest_operands,
-    suggest_platforms,
     suggest_stacks,
+    suggest_words,
 )
 
 if TYPE_CHECKING:
@@ -147,14 +146,17 @@ stack = option(
     shell_complete=suggest_stacks,
     help="Build on this: host, python:X.Y-slim or another image, oci:DIR, archive:FILE.",
 )
-_platform = partial(option, "--platform", heading=BUILD, shell_complete=suggest_platforms)
+_platforms = suggest_words(("linux/amd64", ""), ("linux/arm64", ""))
+_platform = partial(option, "--platform", heading=BUILD, shell_complete=_platforms)
 platform = _platform(metavar="OS/ARCH", help="Choose the platform: linux/amd64 or linux/arm64.")
 platforms = _platform(metavar="OS/ARCH,...", help="Build for this platform, or for several at once.")
 destinations = _repeated(
     "--to",
     "destinations",
     metavar="DEST",
-    shell_complete=suggest_destinations,
+    shell_complete=suggest_words(
+        ("docker", "the engine"), ("registry", "its registry"), ("oci:", "a layout"), ("archive:", "a file")
+    ),
     help="Also send the image to docker, registry, oci:DIR or archive:FILE (repeatable).",
 )
 build_env = _repeated(
@@ -238,43 +240,47 @@ def port(default: str) -> Callable[[_Decorated], _Decorated]:
     )
 
 
-def build_options(command: _Decorated) -> _Decorated:
-    """Add the options that say what an image is built from, for one platform."""
-    return _apply(command, (stack, platform, build_env, category))
+def together(*options: Callable[[_Decorated], _Decorated]) -> Callable[[_Decorated], _Decorated]:
+    """Return a decorator that adds several options or arguments, in this order."""
+
+    def decorate(command: _Decorated) -> _Decorated:
+        for each in reversed(options):
+            command = each(command)
+        return command
+
+    return decorate
 
 
-def process_options(command: _Decorated) -> _Decorated:
-    """Add the options that say how processes start, stop and print."""
-    options = (
-        option(
-            "--restart",
-            type=click.Choice(["no", "on-failure", "always"]),
-            metavar="WHEN",
-            default="no",
-            show_default=True,
-            heading=PROCESS,
-            help="Start ended processes again: no, on-failure or always.",
-        ),
-        _seconds("--stop-timeout", default=25, help="Wait this long between TERM and KILL (seconds)."),
-        boot_timeout,
-        health_host,
-        option(
-            "--log-format",
-            type=click.Choice(["text", "json"]),
-            default="text",
-            show_default=True,
-            heading=OUTPUT,
-            help="Print log lines as text or as JSON.",
-        ),
-        _printed("-q", "--quiet", help="Print only errors and what the processes print."),
-    )
-    return _apply(command, options)
+process_options = together(
+    option(
+        "--restart",
+        type=click.Choice(["no", "on-failure", "always"]),
+        metavar="WHEN",
+        default="no",
+        show_default=True,
+        heading=PROCESS,
+        help="Start ended processes again: no, on-failure or always.",
+    ),
+    _seconds("--stop-timeout", default=25, help="Wait this long between TERM and KILL (seconds)."),
+    boot_timeout,
+    health_host,
+    option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        heading=OUTPUT,
+        help="Print log lines as text or as JSON.",
+    ),
+    _printed("-q", "--quiet", help="Print only errors and what the processes print."),
+)
+"""The options that say how processes start, stop and print."""
 
 
 def read_options(given: Mapping[str, Any], folder: Path) -> Options:
     """Return the options of a build that a command was given; those that it does not have keep their defaults."""
     from buildpack.options import Options
-    from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
+    from deployer.settings.environment import parse_build_env, parse_epoch, parse_labels
 
     files = given.get("build_env_files", ())
     return Options(
@@ -287,9 +293,3 @@ def read_options(given: Mapping[str, Any], folder: Path) -> Options:
 
 
 _AS_THEY_ARE = ("references", "stack", "platform", "no_cache", "pull", "categories", "cache_from", "strict")
-
-
-def _apply(command: _Decorated, options: tuple[Callable[[_Decorated], _Decorated], ...]) -> _Decorated:
-    for option in reversed(options):
-        command = option(command)
-    return command

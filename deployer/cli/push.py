@@ -11,7 +11,7 @@ import click
 from deployer.cli import options
 from deployer.cli.messages import print_json, print_warning
 from deployer.cli.operands import image_name
-from deployer.cli.report import moved
+from deployer.cli.summary import moved
 
 if TYPE_CHECKING:
     from buildpack.oci.image import Format
@@ -47,12 +47,11 @@ def command(
     from buildpack.oci.index import convert_index
     from buildpack.oci.reference import format_for, parse_reference
     from buildpack.oci.transport import Transport
-    from buildpack.progress import ignore
     from buildpack.session import open_session, open_store
-    from deployer.building.sent import pushed_text
     from deployer.cli.progress import Reporter
     from deployer.interrupts import ending_promptly
     from deployer.proof.attaching import attached_text
+    from deployer.text import pushed_text
 
     name = parse_reference(image_name(operand, os.environ))
     references = parse_targets(targets or (str(name),))
@@ -66,8 +65,7 @@ def command(
         Transport(os.environ, homes=references) as transport,
         Reporter(quiet=quiet or as_json) as reporter,
     ):
-        observer = ignore if quiet or as_json else reporter
-        session = open_session(store, os.environ, observer=observer, transport=transport)
+        session = open_session(store, os.environ, observer=reporter, transport=transport)
         pushed = push_stored(image, references, session)
         bill = "" if no_sbom else attached_text(image, references, transport=transport)
         traffic = transport.traffic

@@ -1,26 +1,36 @@
-"""`deploy run`: builds an app and runs its image in the foreground, one container for each process."""
+"""`deploy run` and `deploy local`: run an app's processes in the foreground, in containers or on this machine."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from deployer.cli import options as shared
+from deployer.cli.messages import print_line, print_nothing, print_warning
 from deployer.cli.operands import METAVAR, Operands, OperandsCommand, check_types, command_of, split_operands
-from deployer.cli.running import run_on
-from deployer.formation import PORT
+from deployer.cli.suggestions import suggest_folders
+from deployer.formation import LOCAL_PORT, PORT
 from deployer.text import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from deployer.engines.engine import Engine
 
 EXAMPLES = """\b
 Examples:
   deploy run blasto web=2 -p 9000    two web processes, on 9000 and 9001
   deploy run blasto -- flask shell   one command in the app's image
+"""
+
+LOCAL_EXAMPLES = """\b
+Examples:
+  deploy local --dev --reload          while you write code
+  deploy local blasto -- flask shell   one command in the app's environment
 """
 
 
@@ -49,7 +59,10 @@ Examples:
     heading=shared.PROCESS,
     help="Keep the engine's default privileges, and set no limit on the number of processes.",
 )
-@shared.build_options
+@shared.stack
+@shared.platform
+@shared.build_env
+@shared.category
 @shared.process_options
 @shared.verbose
 @click.pass_context
@@ -77,7 +90,7 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
         try:
             image = [f"the image {meant.reference}"] if meant.reference is not None else []
             engine.require([*image, *(f"--{name.replace('_', '-')}" for name in _OF_CONTAINERS if options[name])])
-            return run_on(engine, meant, options, command="run", default_port=PORT)
+            return _run_on(engine, meant, options, command="run", default_port=PORT)
         finally:
             engine.close()
 
@@ -97,3 +110,95 @@ def _check_built(ctx: click.Context, meant: Operands, options: Mapping[str, Any]
     if given:
         reason = f"{meant.reference} is an image" if meant.reference is not None else "--no-build is given"
         raise click.UsageError(f"{' and '.join(given)} cannot be used: {reason}, so nothing is built", ctx)
+
+
+class LocalCommand(OperandsCommand):
+    """A command whose ``--venv`` takes a value only after an equals sign, and never an operand."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give a bare ``--venv`` an empty value."""
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, ["--venv=" if one == "--venv" else one for one in args[:end]] + args[end:])
+
+
+@click.command("local", cls=LocalCommand, epilog=LOCAL_EXAMPLES)
+@shared.operands("[APP] [TYPE[=N]]...")
+@shared.port(f"$PORT, or {LOCAL_PORT}")
+@shared.env
+@shared.env_file
+@shared.category
+@shared.option("--dev", is_flag=True, help="Run web with its framework's development server.")
+@shared.option("--reload", is_flag=True, help="Restart processes when a file changes.")
+@shared.option(
+    "--venv",
+    metavar="[=PATH]",
+    shell_complete=suggest_folders,
+    help="Use a virtual environment that exists: PATH, else the active one, else APP/.venv.",
+)
+@shared.process_options
+@shared.verbose
+@click.pass_context
+def local(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) -> int:
+    """Run an app's processes on this machine, with the packages of Pipfile.lock.
+
+    APP is a folder (default: the current one). TYPE=N starts N processes of a type of the Procfile. By default one
+    process of each type starts, except release and postdeploy, or as many as app.json says. CMD runs instead of these
+    processes.
+
+    A variable comes from -e, else this shell, else --env-file, else the app's .env, else app.json.
+    """
+    meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
+    check_types(meant)
+    from deployer.engines.local.engine import LocalEngine
+
+    return _run_on(LocalEngine(why="deploy local"), meant, options, command="local", default_port=LOCAL_PORT)
+
+
+def _run_on(engine: Engine, meant: Operands, options: Mapping[str, Any], *, command: str, default_port: int) -> int:
+    """Get the app or image ready on an engine, and run it until it ends; return the exit code.
+
+    `options` are the parsed ones of `command`, which has those that its engine understands.
+    """
+    from buildpack.session import open_store
+    from deployer.cli.progress import Reporter
+    from deployer.engines.engine import Listener, Request
+    from deployer.engines.foreground import run_app
+    from deployer.engines.ports import parse_host
+    from deployer.formation import parse_limits
+    from deployer.settings.environment import parse_health_host
+
+    request = Request(
+        folder=meant.folder,
+        shown=meant.shown,
+        reference=meant.reference,
+        named=meant.formation,
+        command=meant.command,
+        assignments=options["assignments"],
+        env_files=[Path(path) for path in options["env_files"]],
+        port=options["port"],
+        default_port=default_port,
+        options=shared.read_options(options, meant.folder),
+        stop_timeout=options["stop_timeout"],
+        boot_timeout=options["boot_timeout"],
+        health_host=parse_health_host(options["health_host"]),
+        restart=options["restart"],
+        log_format=options["log_format"],
+        quiet=options["quiet"],
+        again=meant.again(command),
+        host=parse_host(options.get("host", "localhost")),
+        limits=parse_limits(options.get("memory") or "", options.get("cpus") or ""),
+        confined=not options.get("privileged_defaults"),
+        build=options.get("build") is not False,
+        terminal=bool(meant.command) and sys.stdin.isatty() and sys.stdout.isatty(),
+        venv=options.get("venv"),
+        dev=options.get("dev", False),
+        reload=options.get("reload", False),
+    )
+    warn, say = (print_nothing, print_nothing) if request.quiet else (print_warning, print_line)
+    store = cache(lambda: open_store(os.environ, warn=warn))
+    with Reporter(quiet=request.quiet) as reporter:
+        listener = Listener(progress=reporter, say=say, warn=warn)
+        app = engine.offer(request, store=store, environ=os.environ, listener=listener)
+    if request.command:
+        return app.attach()
+    return run_app(app, request, out=sys.stdout.buffer, environ=os.environ)

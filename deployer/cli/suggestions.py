@@ -7,7 +7,7 @@ functions import what they need.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,20 +82,9 @@ def suggest_stacks(_ctx: click.Context, _parameter: click.Parameter, incomplete:
     return _choose([*known, ("oci:", "an image layout"), ("archive:", "an image in a file")], incomplete)
 
 
-def suggest_destinations(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:
-    """Suggest places to send an image to."""
-    known = [
-        ("docker", "the engine"),
-        ("registry", "its registry"),
-        ("oci:", "a layout"),
-        ("archive:", "a file"),
-    ]
-    return _choose(known, incomplete)
-
-
-def suggest_platforms(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:
-    """Suggest platforms."""
-    return _choose([("linux/amd64", ""), ("linux/arm64", "")], incomplete)
+def suggest_words(*known: tuple[str, str]) -> Callable[[click.Context, click.Parameter, str], Items]:
+    """Return a function that suggests these words, each with its meaning."""
+    return lambda _ctx, _parameter, incomplete: _choose(known, incomplete)
 
 
 def suggest_categories(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:

@@ -1,10 +1,11 @@
-"""Print the answer of `deploy build`, the same if it built or remembered. This module imports nothing slow."""
+"""The answer of `deploy build`, for scripts and for people, the same if it built or remembered.
+
+This module imports nothing slow. `deploy ci --json` prints the same object, schema 1.
+"""
 
 from __future__ import annotations
 
-import sys
-
-from deployer.cli.messages import print_json, print_warning
+from deployer.cli.messages import print_json, print_line, print_warning
 from deployer.text import operand_text, plural, short_name, size_text
 
 TYPE_CHECKING = False  # as typing's, whose import is slow
@@ -12,10 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from buildpack.oci.transport import Traffic
+    from buildpack.steps.built import Built, BuiltImage
     from deployer.building.record import Answer
 
     Report = Mapping[str, Any]
 
+SCHEMA = 1
 _MANY = 3
 """If more layers than this have the same reason, it is printed once."""
 _NARROWEST, _WIDEST = 8, 20
@@ -59,15 +63,10 @@ def show_answer(answer: Answer) -> None:
         _say_next(answer, report)
 
 
-def _say(text: str) -> None:
-    """Print lines of the summary; characters that control a terminal are escaped."""
-    print("\n".join(map(_shown, text.split("\n"))), file=sys.stderr)
-
-
 def row_printer(processes: Iterable[str]) -> Callable[[str, str], None]:
     """Return a function that prints a name and a text in two columns, with room for the names of process types."""
     width = min(_WIDEST, max([_NARROWEST, *map(len, processes)]))
-    return lambda name, text: _say(f"  {name:<{width}} {text}")
+    return lambda name, text: print_line(f"  {name:<{width}} {text}")
 
 
 def _summarise(answer: Answer, report: Report, *, verbose: bool) -> None:
@@ -77,7 +76,7 @@ def _summarise(answer: Answer, report: Report, *, verbose: bool) -> None:
     row = row_printer(platforms[0]["processes"])
     written = any(layer["source"] == "built" for layers in own for layer in layers)
     verb = "Unchanged:" if answer["unchanged"] and not written else "Built"
-    _say(f"{verb} {short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
+    print_line(f"{verb} {short_name(report['references'][0])} from {answer['app']} in {report['seconds']:.2f} s")
     stacks: dict[str, list[str]] = {}
     for one in platforms:
         stacks.setdefault(f"{one['python']} on {one['stack']['name']}", []).append(one["platform"])
@@ -128,23 +127,72 @@ def _print_layers(
         row("written", f"{'all' if count == len(own) else count} of ours: {shared}")
 
 
-def _shown(text: str) -> str:
-    if text.isprintable():
-        return text
-    from buildpack.errors import show
-
-    return show(text)
-
-
-def _short_name(reference: str) -> str:
-    """Shorten a full name to what people type: ``docker.io/library/blasto:latest`` to ``blasto:latest``."""
-    return reference.removeprefix("docker.io/").removeprefix("library/")
-
-
 def _say_next(answer: Answer, report: Report) -> None:
     if answer["loaded"] or not answer["kept"]:
-        _say(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {short_name(report['references'][0])}")
+        print_line(f"\nNext: docker run --rm -e PORT=8000 -p 8000:8000 {short_name(report['references'][0])}")
     elif answer["special"]:
-        _say(f"\nNext: deploy run {short_name(report['references'][0])}")
+        print_line(f"\nNext: deploy run {short_name(report['references'][0])}")
     else:
-        _say(f"\nNext: deploy run{operand_text(answer['app'])}")
+        print_line(f"\nNext: deploy run{operand_text(answer['app'])}")
+
+
+def report(made: Built) -> dict[str, Any]:
+    """Return the object of a build; for several platforms it has ``platforms``, an object for each."""
+    reports = [_report_one(one) for one in made.images]
+    of_all = {
+        "schema": SCHEMA,
+        "digest": str(made.image.digest),
+        "references": list(made.references),
+        "size": made.image.size,
+        "seconds": round(made.seconds, 3),
+    }
+    warnings = list(made.warnings)
+    if len(reports) == 1:
+        return {**reports[0], **of_all, "warnings": warnings}
+    return {**of_all, "platforms": reports, "warnings": warnings}
+
+
+def moved(traffic: Traffic) -> dict[str, int]:
+    """Return the counts of the traffic with registries."""
+    return {"requests": traffic.requests, "bytes_sent": traffic.sent, "bytes_received": traffic.received}
+
+
+def _report_one(built: BuiltImage) -> dict[str, Any]:
+    stack_layers = [
+        {
+            "digest": str(layer.digest),
+            "diff_id": str(layer.diff_id),
+            "size": layer.size,
+            "kind": "stack",
+            "members": [],
+            "source": source,
+            "reason": reason,
+        }
+        for layer, source, reason in built.stack_layers
+    ]
+    own = [
+        {
+            "digest": str(made.layer.digest),
+            "diff_id": str(made.layer.diff_id),
+            "size": made.layer.size,
+            "kind": made.planned.kind,
+            "members": [{"name": m.name, "version": m.version, "size": m.size} for m in made.planned.members],
+            "source": made.source,
+            "reason": reason,
+        }
+        for made, reason in built.layers
+    ]
+    return {
+        "schema": SCHEMA,
+        "digest": str(built.image.digest),
+        "references": list(built.references),
+        "platform": str(built.stack.platform),
+        "stack": {"name": built.stack.name, "reference": built.stack.reference, "digest": str(built.stack.digest)},
+        "python": built.stack.python.version,
+        "processes": {process.name: process.command for process in built.app.processes},
+        "size": built.image.size,
+        "seconds": round(built.seconds, 3),
+        "layers": [*stack_layers, *own],
+        "warnings": list(built.warnings),
+        "notes": list(built.notes),
+    }

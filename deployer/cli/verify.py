@@ -49,32 +49,21 @@ def command(reference: str, app: Path | None, **given: Any) -> int:
     the first build. Nothing of earlier builds is reused. If the images differ, the exit code is 60, and the message
     names the files that differ and possible causes.
     """
-    from buildpack.progress import ignore
     from buildpack.session import open_session, open_store
-    from buildpack.stacks.platforms import parse_platform
     from deployer.cli.progress import Reporter
     from deployer.errors import proof as errors
     from deployer.interrupts import ending_promptly
-    from deployer.proof.verifying import Source, render, verify
-    from deployer.settings.config import parse_build_env, parse_epoch, parse_labels
+    from deployer.proof.verifying import render, verify
 
     as_json = given["as_json"]
     folder = app or Path(reference if is_folder(reference) else ".")
-    source = Source(
-        folder=folder,
-        stack=given["stack"],
-        labels=parse_labels(given["labels"]),
-        build_env=parse_build_env(given["build_env"], os.environ, folder=folder, files=given["build_env_files"]),
-        categories=given["categories"],
-        epoch=parse_epoch(os.environ),
-    )
     store = open_store(os.environ, warn=print_warning)
     with ending_promptly(), Reporter(quiet=as_json) as reporter:
         verdicts = verify(
             image_name(reference, os.environ),
-            source,
-            open_session(store, os.environ, observer=ignore if as_json else reporter),
-            platform=parse_platform(given["platform"]) if given["platform"] else None,
+            folder,
+            options.read_options(given, folder),
+            open_session(store, os.environ, observer=reporter),
             remote=given["remote"],
             app=reference if is_folder(reference) else "",
         )

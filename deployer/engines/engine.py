@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from buildpack.app.read import App
 from buildpack.app.source import SourceTree
 from buildpack.dataclass import dataclass, field
+from buildpack.oci.digest import Digest
+from buildpack.oci.image import Layer
 from buildpack.oci.store import Store
 from buildpack.options import Options
 from buildpack.progress import Observer, ignore
 from buildpack.session import Session
 from buildpack.steps.built import BuiltImage
-from deployer.building.layers import Layers
+from buildpack.steps.earlier_images import Taken, pull_taken
+from deployer.errors import ci as errors
 from deployer.formation import PORT, Limits
-from deployer.readiness.polling import Boot, Web
+from deployer.readiness.health import Boot, Web
 from deployer.runner import supervisor
 
 LARGEST_READ = 1 << 30
@@ -105,20 +108,42 @@ class Offered(Protocol):
     @property
     def environment(self) -> Mapping[str, str]:
         """The variables that its processes share."""
-        ...
 
     @property
     def source(self) -> SourceTree | None:
         """The app's files; None if only the image is known."""
-        ...
 
     def ground(self) -> Ground:
         """Return the places of its formation. Raises UsageError, and MachineError if a port is taken."""
-        ...
 
     def attach(self) -> int:
         """Run the request's command with this process's terminal, and return its exit code."""
-        ...
+
+
+class Layers:
+    """Brings a built image's layers here, each verified to the last byte; a registry's only if they are needed.
+
+    `whole` calls a function that reads layers, once more after layers that it found damaged were made again.
+    """
+
+    def __init__(self, built: BuiltImage, session: Session, whole: Callable[[Callable[[], object]], None]) -> None:
+        self._built, self._session, self.whole = built, session, whole
+
+    def fetch(self, layers: Sequence[Layer]) -> None:
+        """Fetch those that the store lacks, several at a time; raises StackError."""
+        transport = self._session.transport
+        assert transport is not None
+        wanted = {
+            str(layer.digest): Taken(layer=layer, reference=self._built.elsewhere[layer.digest])
+            for layer in layers
+            if layer.digest in self._built.elsewhere
+        }
+        if reasons := pull_taken(wanted, self._session.store, transport):
+            raise errors.layers_out_of_reach(reasons)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open a layer that was fetched, or never had to be; raises as the store does."""
+        return self._session.store.open(digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,22 +209,18 @@ class Trial(Protocol):
     @property
     def where(self) -> str:
         """The place, as the end of a sentence."""
-        ...
 
     def start(self, services: Sequence[Service], *, seconds: float) -> Mapping[str, str]:
         """Start services that stay until the end, and return the variables of their URLs.
 
         Wait up to `seconds` for each. Raises EngineError.
         """
-        ...
 
     def run(self, job: Job) -> int:
         """Run a job to its end, and return its exit code; raises BuildpackError."""
-        ...
 
     def web(self, environment: Mapping[str, str]) -> Ground:
         """Return a place for one web process. Raises BuildpackError."""
-        ...
 
 
 class Engine(Protocol):
@@ -212,25 +233,20 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Close its connections."""
-        ...
 
     def require(self, options: Sequence[str]) -> None:
         """Raise EngineError if it lacks what any of these options needs."""
-        ...
 
     def offer(
         self, request: Request, *, store: Callable[[], Store], environ: Mapping[str, str], listener: Listener
     ) -> Offered:
         """Get an app or an image ready to run: build it, fetch it, or make its environment. Raises BuildpackError."""
-        ...
 
     def check_tests(self, app: App, session: Session) -> bool:
         """Return True if the build has to check that the develop packages can be installed, else check it here.
 
         Raises BuildpackError if they cannot be.
         """
-        ...
 
     def trial(self, candidate: Candidate) -> AbstractContextManager[Trial]:
         """Return a trial of a built image."""
-        ...

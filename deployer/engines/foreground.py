@@ -18,9 +18,8 @@ from buildpack.errors import BuildpackError
 from deployer.engines.engine import Ground, Offered, Request
 from deployer.errors.readiness import boot_failed, process_ended
 from deployer.interrupts import keep_for_later, raise_dropped
-from deployer.readiness.boot_log import KEPT, relevant_lines
-from deployer.readiness.health import Outcome, Tail, ready_text
-from deployer.readiness.polling import Boot, Verdict, Web, boot_error, poll_until_ready
+from deployer.readiness.boot_log import Tail, relevant_lines
+from deployer.readiness.health import Boot, Outcome, Web, boot_error, poll_until_ready, ready_text
 from deployer.runner.signals import leave_to_the_loop
 from deployer.runner.stage import Action
 from deployer.runner.supervisor import Settings, Supervisor
@@ -66,7 +65,7 @@ class Foreground:
         self._webs = {web.process: web for web in ground.webs(boot)}
         self._awaited = set(self._webs)
         self._polled: set[str] = set()
-        self._tails = {place.name: Tail(KEPT) for place in ground.places}
+        self._tails = {place.name: Tail() for place in ground.places}
         self._ended: set[str] = set()
         self._answers: dict[str, Outcome] = {}
         self._failure: Exception | None = None
@@ -111,7 +110,7 @@ class Foreground:
         """Forget what the process said before it was started again. An engine may report a start after its output."""
         if name in self._ended:
             self._ended.discard(name)
-            self._tails[name] = Tail(KEPT)
+            self._tails[name] = Tail()
 
     def _on_event(self, event: Action) -> None:
         name = event.place
@@ -126,7 +125,7 @@ class Foreground:
             self._died = event
 
     def _poll(self, web: Web) -> None:
-        """Ask until an answer comes, and leave the verdict to the loop."""
+        """Ask until an answer comes, and leave the outcome to the loop."""
         supervisor, lifecycle = self.supervisor, self.supervisor.lifecycle
 
         def say(text: str) -> None:
@@ -134,26 +133,25 @@ class Foreground:
                 supervisor.say(text)
 
         try:
-            verdict = poll_until_ready(web, self._boot, alive=lambda: lifecycle.expects(web.process), say=say)
+            outcome = poll_until_ready(web, self._boot, alive=lambda: lifecycle.expects(web.process), say=say)
         except Exception as failure:  # noqa: BLE001  raised in the main thread
             supervisor.ask(partial(self._fail, failure))
         else:
-            supervisor.ask(lambda: self._on_verdict(web, verdict))
+            supervisor.ask(lambda: self._on_outcome(web, outcome))
 
-    def _on_verdict(self, web: Web, verdict: Verdict) -> None:
+    def _on_outcome(self, web: Web, outcome: Outcome) -> None:
         self._polled.discard(web.process)
-        if self.supervisor.lifecycle.stopping or verdict.outcome.died:
+        if self.supervisor.lifecycle.stopping or outcome.died:
             return  # its exit tells more
-        if not verdict.outcome.ready:
-            log = self._log_of(web.process)
-            self._fail(boot_error(web, self._boot, verdict, log=log))
+        if not outcome.ready:
+            self._fail(boot_error(web, self._boot, outcome, log=self._log_of(web.process)))
             return
         self._awaited.discard(web.process)
-        self._answers[web.process] = verdict.outcome
+        self._answers[web.process] = outcome
         if not self._awaited:
             answers = [(web.url, self._answers.get(name)) for name, web in self._webs.items()]
             self.supervisor.lifecycle.say(ready_text(answers, host=self._boot.host))
-        self._on_ready(verdict.outcome)
+        self._on_ready(outcome)
 
     def _fail(self, failure: Exception) -> None:
         self._failure = self._failure or failure

@@ -97,7 +97,6 @@ def bad_health_path(text: str) -> UsageError:
 
 
 def layer_unfit(problem: str) -> StackError:
-    """Return the error of an app's layer of an earlier image that holds something that deploy never writes."""
     return StackError(
         "the app's layer cannot be unpacked to run it",
         why=f"{problem[:1].upper()}{problem[1:]}.",
@@ -106,7 +105,6 @@ def layer_unfit(problem: str) -> StackError:
 
 
 def made_otherwise(before: str, after: str) -> MachineError:
-    """Return the error of a second build that was to replace lost layers of an image, and made another image."""
     return MachineError(
         "the second build made a different image",
         why=f"Layers of {before} were damaged or gone, so it was built again, and became {after}. Either the app's "
@@ -116,7 +114,7 @@ def made_otherwise(before: str, after: str) -> MachineError:
 
 
 def layers_out_of_reach(reasons: Mapping[str, str]) -> StackError:
-    """Return the error of layers that only a registry has, and does not serve; `reasons` are by digest."""
+    """`reasons` are by digest."""
     first = next(iter(reasons.values()))
     return StackError(
         f"{len(reasons)} of the image's layers cannot be fetched to run it",
@@ -126,7 +124,6 @@ def layers_out_of_reach(reasons: Mapping[str, str]) -> StackError:
 
 
 def file_unwritable(variable: str, path: str, reason: str) -> MachineError:
-    """Return the error of a file that the CI service names in a variable, and that cannot be written."""
     return MachineError(
         f"{variable} cannot be written",
         why=f"{path}: {reason}.",

@@ -168,7 +168,6 @@ def neither_folder_nor_type(name: str, known: Sequence[str]) -> UsageError:
 
 
 def nothing_to_start(known: Sequence[str], where: str) -> UsageError:
-    """Return the error of a formation without a process."""
     return UsageError(
         f"there is nothing to start in {where}",
         why=f"Every process type ({', '.join(known)}) is left out or has the quantity 0.",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
+from typing import NamedTuple
 
 from buildpack.errors import BuildpackError, LostError, StackError, UsageError
 from deployer.text import operand_text, plural
 
-_Found = tuple[str, str]
 _NAMED = 5
 
 
@@ -25,7 +25,6 @@ def differs(name: str, source: str, *, details: str, hints: Sequence[str]) -> Di
 
 
 def blobs_damaged(name: str, damaged: Sequence[str], count: int, root: Path) -> LostError:
-    """Return the error of an image whose digest is right, while some of its blobs were damaged and removed."""
     return LostError(
         f"{len(damaged)} of {count} blobs of {name} in the store at {root} are damaged",
         why="The image has the digest that its source builds, but these blobs no longer have theirs. They were "
@@ -69,28 +68,37 @@ def not_built(app: str, name: str, root: Path) -> StackError:
     )
 
 
-# Reasons for which two images differ: why, and what to do
+# Reasons for which two images differ
 
 
-def same_content() -> str:
-    return (
+class Reason(NamedTuple):
+    """A possible cause in a sentence or two, and what to do about it, if anything."""
+
+    why: str
+    hint: str = ""
+
+
+def same_content() -> Reason:
+    return Reason(
         "Only compression or annotations differ: containers of both see the same files. "
         "Engines and other tools write images again when they pass them on, and another version of deploy may write "
         "other annotations."
     )
 
 
-def unknown_builder() -> str:
-    return "None of its layers has a key: another tool built it, or removed the annotations when it copied the image."
+def unknown_builder() -> Reason:
+    return Reason(
+        "None of its layers has a key: another tool built it, or removed the annotations when it copied the image."
+    )
 
 
-def unexplained() -> str:
-    return "Labels, keys and packages agree, so someone or something changed it after it was built."
+def unexplained() -> Reason:
+    return Reason("Labels, keys and packages agree, so someone or something changed it after it was built.")
 
 
-def broken_promise(layer: str) -> _Found:
+def broken_promise(layer: str) -> Reason:
     """Return the reason for a layer whose content is not what its key stands for."""
-    return (
+    return Reason(
         (
             f"The layer {layer} has the key of the layer that was built here, but other content. The key decides the "
             "content, so the layer was changed after it was built, or taken from an earlier image that was changed."
@@ -99,8 +107,8 @@ def broken_promise(layer: str) -> _Found:
     )
 
 
-def only_bytecode(layer: str) -> _Found:
-    return (
+def only_bytecode(layer: str) -> Reason:
+    return Reason(
         (
             f"In the layer {layer} only byte code differs, under the same key. Python runs byte code instead of the "
             "source beside it. It was changed, or another build of the same Python version compiled it."
@@ -109,43 +117,45 @@ def only_bytecode(layer: str) -> _Found:
     )
 
 
-def added_layer(layer: str) -> _Found:
+def added_layer(layer: str) -> Reason:
     """Return the reason for a layer that no build makes."""
-    return (
+    return Reason(
         f"The {layer if layer.startswith('layer ') else f'layer {layer}'} was put on top of what deploy builds.",
         "look for the Dockerfile or tool that adds it, or check who may push to the repository.",
     )
 
 
-def another_stack(theirs: str, ours: str, pythons: str, *, theirs_host: bool, ours_host: bool) -> _Found:
+def another_stack(theirs: str, ours: str, pythons: str, *, theirs_host: bool, ours_host: bool) -> Reason:
     why = f"It was built on another stack: on {theirs}, and this build on {ours}.{pythons}"
     if theirs_host and ours_host:
-        return (
+        return Reason(
             f"{why} The stack `host` consists of files of the machine that builds.",
             "verify on the machine that built it, or on one with the same packages, or choose a stack from a registry.",
         )
     if theirs_host != ours_host:
-        return why, f"repeat with {'--stack host' if theirs_host else '--stack and the base that it was built on'}."
-    return why, "pin the base's digest with `deploy lock`, or name it with --stack REF@DIGEST."
+        return Reason(
+            why, f"repeat with {'--stack host' if theirs_host else '--stack and the base that it was built on'}."
+        )
+    return Reason(why, "pin the base's digest with `deploy lock`, or name it with --stack REF@DIGEST.")
 
 
-def another_lock(changes: Sequence[str]) -> _Found:
+def another_lock(changes: Sequence[str]) -> Reason:
     packages = f" These packages differ: {_named(changes)}." if changes else " Its packages are the same."
-    return (
+    return Reason(
         f"It was built from another Pipfile.lock.{packages}",
         "check out the commit that it was built from, and verify there.",
     )
 
 
-def other_packages(changes: Sequence[str]) -> _Found:
-    return (
+def other_packages(changes: Sequence[str]) -> Reason:
+    return Reason(
         f"The same lock resulted in other files: {_named(changes)}. An index may have a better wheel since.",
         "lock only the file that you want, or build the image again.",
     )
 
 
-def built_twice(names: Sequence[str]) -> _Found:
-    return (
+def built_twice(names: Sequence[str]) -> Reason:
+    return Reason(
         (
             f"{_named(names)} {'was' if len(names) == 1 else 'were'} built from source. Two such builds may differ in "
             "times, paths and what the compiler writes."
@@ -154,18 +164,18 @@ def built_twice(names: Sequence[str]) -> _Found:
     )
 
 
-def other_bytecode(theirs: str, ours: str) -> _Found:
-    return f"Its byte code was compiled by Python {theirs}, here by Python {ours}.", ""
+def other_bytecode(theirs: str, ours: str) -> Reason:
+    return Reason(f"Its byte code was compiled by Python {theirs}, here by Python {ours}.")
 
 
-def other_tool() -> _Found:
-    return (
+def other_tool() -> Reason:
+    return Reason(
         "Its launcher is of another version of deploy.",
         "verify with the version of deploy that built it.",
     )
 
 
-def other_epoch(theirs: str, ours: str) -> _Found:
+def other_epoch(theirs: str, ours: str) -> Reason:
     from datetime import datetime
 
     why = (
@@ -173,31 +183,31 @@ def other_epoch(theirs: str, ours: str) -> _Found:
         "times of the app's files."
     )
     if theirs == "1980-01-01T00:00:00Z":
-        return why, "unset SOURCE_DATE_EPOCH, and repeat."
+        return Reason(why, "unset SOURCE_DATE_EPOCH, and repeat.")
     try:
         seconds = int(datetime.fromisoformat(theirs).timestamp())
     except (ValueError, OverflowError):
-        return why, ""
-    return why, f"repeat with SOURCE_DATE_EPOCH={seconds}."
+        return Reason(why)
+    return Reason(why, f"repeat with SOURCE_DATE_EPOCH={seconds}.")
 
 
-def other_labels(theirs: Mapping[str, str | None]) -> _Found:
+def other_labels(theirs: Mapping[str, str | None]) -> Reason:
     """`theirs` are the image's values of the labels that differ."""
     why = f"It has other labels: {_named(list(theirs))}."
     options = " ".join(f"--label {quote(f'{name}={value}')}" for name, value in theirs.items() if value is not None)
-    return why, f"repeat with {options}." if options else "repeat without --label."
+    return Reason(why, f"repeat with {options}." if options else "repeat without --label.")
 
 
-def not_committed(paths: Sequence[str]) -> _Found:
+def not_committed(paths: Sequence[str]) -> Reason:
     files, verb = plural(len(paths), "file"), "is" if len(paths) == 1 else "are"
-    return (
+    return Reason(
         f"{files} of this folder {verb} not as committed: {_named(paths)}.",
         "commit or stash the changes, and repeat.",
     )
 
 
-def hooks_at_work() -> _Found:
-    return (
+def hooks_at_work() -> Reason:
+    return Reason(
         (
             "The app's files differ, and programs of its own (bin/pre_compile, bin/post_compile, collectstatic) help "
             "to build it: they may write something else each time."
@@ -206,8 +216,8 @@ def hooks_at_work() -> _Found:
     )
 
 
-def other_files() -> _Found:
-    return (
+def other_files() -> Reason:
+    return Reason(
         "The app's files are not those that it was built from.",
         "check out the commit that it was built from, and verify there.",
     )

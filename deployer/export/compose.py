@@ -10,7 +10,7 @@ from typing import Any
 from honcho.export.base import BaseExport, File
 
 from buildpack.app.procfile import ONE_OFF
-from deployer.errors.export import unportable_value
+from deployer.errors.files import unportable_value
 from deployer.export.files import STOP_SECONDS, TURNING, ExportedFile, load_templates
 from deployer.formation import PORT, Formation
 

@@ -12,7 +12,8 @@ from buildpack.bounded import open_regular
 from buildpack.dataclass import dataclass
 from buildpack.errors.transfer import cannot_write
 from buildpack.system.temporary import make_folder
-from deployer.errors.export import foreign_file
+from deployer.errors.files import foreign_file
+from deployer.text import BIDI
 
 MARK = "written by `deploy export"
 """In the first line of each file, so that the next export recognises its own files."""
@@ -20,11 +21,8 @@ MARK = "written by `deploy export"
 STOP_SECONDS = 30
 """Time from TERM to KILL, longer than the 25 s that the launcher may take."""
 
-TURNING = r"\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
-"""Separators of lines, and characters that turn the direction of writing (UAX 9), so that a command looks like another.
-
-They are for a class of a regular expression.
-"""
+TURNING = "".join(map(chr, BIDI))
+"""For a class of a regular expression: such a character would make a command look like another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from honcho.export.systemd import Export
 
 from buildpack.app.procfile import ONE_OFF
 from buildpack.dataclass import dataclass
-from deployer.errors.export import bad_user, unportable_path, unportable_value, unportable_variable
+from deployer.errors.files import bad_user, unportable_path, unportable_value, unportable_variable
 from deployer.export.files import STOP_SECONDS, TURNING, ExportedFile, load_templates
 from deployer.formation import Formation
 from deployer.runner.command import command_argv

@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, field
 from buildpack.errors.app import no_such_folder
 from buildpack.system.guard import Guard
 from buildpack.system.temporary import create_temporary, sweep, temporary_folder
-from deployer.errors.locking import lock_failed, no_package_to_move, no_pipfile, pipenv_missing
-from deployer.locking.changes import Change, compare_locks, pins_of, versions_of
+from deployer.errors.files import lock_failed, no_package_to_move, no_pipfile, pipenv_missing
 from deployer.locking.pipenv import Pipenv, last_lines, secrets_of
 
 if TYPE_CHECKING:
@@ -22,8 +22,24 @@ if TYPE_CHECKING:
 
 _PREFIX = ".deploy-"
 """The beginning of names of temporary files in the app's folder; images leave them out (`never_enters`)."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_VERSION = re.compile(r"={2,3}[A-Za-z0-9.+!_-]+")
 _BUILD_FAILED = re.compile(r"Failed to build |Failed building |subprocess-exited-with-error|metadata-generation-failed")
 """Messages of pip if a package's own code fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A package whose locked version differs; `before` is empty for a new package, `after` for a removed one."""
+
+    name: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        if not self.before:
+            return f"{self.name} {self.after} is new"
+        return f"{self.name} {self.before} -> {self.after}" if self.after else f"{self.name} {self.before} is gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,3 +236,67 @@ def pin_stack(folder: Path, reference: str) -> bool:
     document["stack"] = reference
     replace_file(path, document.as_string().encode())
     return True
+
+
+# Versions in Pipfile.lock
+
+
+def versions_of(lock: bytes | None) -> dict[str, str]:
+    """Return each package's version in a lock, with its category; empty if this is not a lock."""
+    return {
+        name + ("" if category == "default" else f" ({category})"): str(
+            entry.get("version") or entry.get("ref") or "*"
+        ).lstrip("=")
+        for category, name, entry in _entries(lock)
+    }
+
+
+def _entries(lock: bytes | None) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return category, name and entry of each package in a lock; none if this is not a lock."""
+    try:
+        document: Any = parse_json(lock or b"{}")
+        return [
+            (category, name, dict(entry))
+            for category, entries in document.items()
+            if category != "_meta"
+            for name, entry in (entries or {}).items()
+        ]
+    except (TypeError, ValueError, AttributeError):
+        return []
+
+
+def compare_locks(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
+    """Return the differences, in order of names."""
+    return tuple(
+        Change(name=name, before=before.get(name, ""), after=after.get(name, ""))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    )
+
+
+def pins_of(lock: bytes | None, pipfile: Pipfile, move: Iterable[str]) -> dict[str, str]:
+    """Return the versions to keep, such as ``==1.0``, by canonical name.
+
+    A package has none if two categories lock different versions, or if Pipfile asks for another version.
+    """
+    from buildpack.app.pipfile import canonical
+
+    versions: dict[str, set[str]] = {}
+    for _, name, entry in _entries(lock):
+        version = str(entry.get("version", ""))
+        if _NAME.fullmatch(name) and _VERSION.fullmatch(version):
+            versions.setdefault(canonical(name), set()).add(version)
+    moved = {canonical(name) for name in move}
+    for wanted in (each for section in ("default", *pipfile.categories) for each in pipfile.wanted(section)):
+        if not all(_allows(wanted.specifier, version) for version in versions.get(wanted.name, ())):
+            moved.add(wanted.name)
+    return {name: found.pop() for name, found in versions.items() if len(found) == 1 and name not in moved}
+
+
+def _allows(specifier: str, version: str) -> bool:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return SpecifierSet(specifier).contains(version.lstrip("="), prereleases=True)
+    except InvalidSpecifier:
+        return True

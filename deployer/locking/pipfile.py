@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.pipfile import canonical, parse_pipfile
-from deployer.errors.locking import not_a_requirement, not_in_pipfile
+from deployer.errors.files import not_a_requirement, not_in_pipfile
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -45,9 +45,6 @@ class Attached:
     `note` says why the registry's own list of referrers could not be read, so that a tag lists it.
     """
 
-    repository: Reference
-    subject: Digest
-    digest: Digest
     sent: bool
     trouble: str = ""
     note: str = ""
@@ -118,11 +115,4 @@ def _attach(referrer: Referrer, repository: Reference, transport: Transport) -> 
             push_referrer(referrer.manifest, referrer.blobs, repository, transport=transport)
     except BuildpackError as error:
         trouble = f"{error.what} ({error.why.partition(chr(10))[0].rstrip('.')})"
-    return Attached(
-        repository=repository,
-        subject=referrer.subject,
-        digest=referrer.digest,
-        sent=not there and not trouble,
-        trouble=trouble,
-        note=note,
-    )
+    return Attached(sent=not there and not trouble, trouble=trouble, note=note)

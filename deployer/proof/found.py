@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
@@ -69,37 +69,73 @@ def find_image(
     reference = None if bare else parse_reference(text)
     name = str(reference or bare)
     digest = bare or (reference and reference.digest) or store.images().get(name)
+    here = digest if digest is not None and not remote and store.has(digest) else None
     with ExitStack() as exits:
-        elsewhere = _Remote(reference, store, environ, exits) if reference else None
-        if not remote and digest is not None and store.has(digest):
-            source: Source = _Stored(store, elsewhere)
-            yield _read(name, digest, source.read(digest), source, platform, store)
-            return
-        if elsewhere is None:
+        source = Source("registry" if here is None else "store", reference, store, environ, exits)
+        if here is not None:
+            raw = source.read(here)
+        elif reference is None:
             raise errors.digest_not_stored(text, store.root)
-        if app and not remote and name.startswith("docker.io/library/"):
+        elif app and not remote and name.startswith("docker.io/library/"):
             # No user has images there, so a request would only reveal the app's name.
             raise errors.not_built(app, name, store.root)
-        try:
-            raw = elsewhere.read(None)
-        except BuildpackError as error:
-            raise errors.nowhere(store.root, error, remote=remote) from error
-        yield _read(name, sha256(raw), raw, elsewhere, platform, store)
+        else:
+            try:
+                raw = source.read(None)
+            except BuildpackError as error:
+                raise errors.nowhere(store.root, error, remote=remote) from error
+        yield _read(name, here or sha256(raw), raw, source, platform, store)
 
 
-class Source(Protocol):
-    """The place of an image's documents and layers."""
+class Source:
+    """The place of an image's documents and layers, all verified: the store, or the registry of its name.
 
-    origin: Origin
+    Some layers of a stored image may be in its registry only. The first request there connects to it.
+    """
+
+    def __init__(
+        self, origin: Origin, reference: Reference | None, store: Store, environ: Mapping[str, str], exits: ExitStack
+    ) -> None:
+        self.origin = origin
+        self._reference, self._store, self._environ, self._exits = reference, store, environ, exits
+        self._registry: Registry | None = None
 
     def read(self, digest: Digest | None) -> bytes:
         """Return a manifest or an index; without a digest the one of the image's name."""
+        if self.origin == "store" and digest is not None:
+            return self._store.read(digest)
+        return self._connected().fetch_manifest(digest).raw
 
     def read_config(self, config: Descriptor) -> bytes:
         """Return an image's config."""
+        if self.origin == "store":
+            return self._store.read(config.digest)
+        out = BytesIO()
+        self._connected().fetch_blob(config.digest, config.size, out)
+        return out.getvalue()
 
     def open_layer(self, layer: Layer) -> BinaryIO:
-        """Open a layer's blob, verified."""
+        """Open a layer's blob; a registry's is fetched first."""
+        if self.origin == "store" and (self._reference is None or self._store.has(layer.digest)):
+            return self._store.open(layer.digest)
+        scratch = self._store.scratch()
+        try:
+            self._connected().fetch_blob(layer.digest, layer.size, scratch)
+            scratch.seek(0)
+        except BaseException:
+            scratch.close()
+            raise
+        return scratch
+
+    def _connected(self) -> Registry:
+        from buildpack.oci.registry import Registry
+        from buildpack.oci.transport import Transport
+
+        if self._registry is None:
+            assert self._reference is not None
+            transport = self._exits.enter_context(Transport(self._environ, homes=[self._reference]))
+            self._registry = self._exits.enter_context(Registry(self._reference, transport=transport))
+        return self._registry
 
 
 def _read(name: str, digest: Digest, raw: bytes, source: Source, platform: Platform | None, store: Store) -> Found:  # noqa: PLR0917
@@ -136,65 +172,3 @@ def _choose(listed: list[Descriptor], platform: Platform | None, name: str) -> D
     native = native_platform()
     fitting = (item for item in listed if item.platform is not None and manifests.serves(item.platform, native))
     return next(fitting, listed[0])
-
-
-class _Stored:
-    """The store; some layers of a pushed image may be in its registry only."""
-
-    origin: Origin = "store"
-
-    def __init__(self, store: Store, elsewhere: _Remote | None) -> None:
-        self._store = store
-        self._elsewhere = elsewhere
-
-    def read(self, digest: Digest | None) -> bytes:
-        assert digest is not None
-        return self._store.read(digest)
-
-    def read_config(self, config: Descriptor) -> bytes:
-        return self._store.read(config.digest)
-
-    def open_layer(self, layer: Layer) -> BinaryIO:
-        if self._elsewhere is not None and not self._store.has(layer.digest):
-            return self._elsewhere.open_layer(layer)
-        return self._store.open(layer.digest)
-
-
-class _Remote:
-    """The registry; the first request connects to it."""
-
-    origin: Origin = "registry"
-
-    def __init__(self, reference: Reference, store: Store, environ: Mapping[str, str], exits: ExitStack) -> None:
-        self._reference = reference
-        self._store = store
-        self._environ = environ
-        self._exits = exits
-        self._registry: Registry | None = None
-
-    def read(self, digest: Digest | None) -> bytes:
-        return self._connected().fetch_manifest(digest).raw
-
-    def read_config(self, config: Descriptor) -> bytes:
-        out = BytesIO()
-        self._connected().fetch_blob(config.digest, config.size, out)
-        return out.getvalue()
-
-    def open_layer(self, layer: Layer) -> BinaryIO:
-        scratch = self._store.scratch()
-        try:
-            self._connected().fetch_blob(layer.digest, layer.size, scratch)
-            scratch.seek(0)
-        except BaseException:
-            scratch.close()
-            raise
-        return scratch
-
-    def _connected(self) -> Registry:
-        from buildpack.oci.registry import Registry
-        from buildpack.oci.transport import Transport
-
-        if self._registry is None:
-            transport = self._exits.enter_context(Transport(self._environ, homes=[self._reference]))
-            self._registry = self._exits.enter_context(Registry(self._reference, transport=transport))
-        return self._registry

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.oci.compare import layer_name
 from buildpack.oci.compression import gunzip
@@ -13,6 +11,7 @@ from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Layer
 from buildpack.oci.store import Store
 from buildpack.plan import LAUNCH_FILE, RUNTIME_ROOT, members_of
 from buildpack.steps.provenance import Provenance, read_provenance
+from deployer.formation import Launch, parse_launch
 from deployer.proof.found import Found
 
 SCHEMA = 1
@@ -21,16 +20,6 @@ _FETCHED = 64 << 20
 """The largest app's layer in bytes that is fetched from a registry to read its process types."""
 _READ = 4 << 20
 """The largest ``launch.json`` in bytes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """The launcher's settings: process types with their commands, the default, the app object, quantities."""
-
-    processes: Mapping[str, str]
-    default: str | None
-    app_object: str | None
-    formation: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +58,7 @@ def _read_launch(found: Found, provenance: Provenance) -> tuple[Launch | None, s
     if layer.media_type != LAYER_GZIP or (found.origin == "registry" and layer.size > _FETCHED):
         return None, "the app's layer is too large to be downloaded for them"
     try:
-        launch = _parse_launch(_read_file(found, layer, LAUNCH_FILE))
+        launch = parse_launch(_read_file(found, layer, LAUNCH_FILE))
     except BuildpackError as error:
         return None, f"the app's layer cannot be read: {error.what}"
     return launch, "" if launch else f"/{LAUNCH_FILE} is not in the app's layer, or damaged"
@@ -91,19 +80,6 @@ def _read_file(found: Found, layer: Layer, path: str) -> bytes:
         except (zlib.error, EOFError):
             return b""
     return body
-
-
-def _parse_launch(raw: bytes) -> Launch | None:
-    try:
-        value = parse_json(raw)
-        return Launch(
-            processes={str(name): str(command) for name, command in value["processes"].items()},
-            default=None if value["default"] is None else str(value["default"]),
-            app_object=None if value["app_object"] is None else str(value["app_object"]),
-            formation={str(name): int(count) for name, count in value["formation"].items()},
-        )
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _stack_name(provenance: Provenance, store: Store) -> str:

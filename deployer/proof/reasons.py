@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from buildpack.app.hook_programs import plan_hooks
-from buildpack.dataclass import dataclass
 from buildpack.errors import show
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference
 from buildpack.oci.image import Image
@@ -14,16 +13,9 @@ from buildpack.plan import APP_ROOT, Member
 from buildpack.steps.built import BuiltImage
 from buildpack.steps.provenance import Provenance, read_provenance
 from deployer.errors import proof as words
+from deployer.errors.proof import Reason
 
 _OWN_LABELS = ("dev.deploy.", "org.opencontainers.image.base.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
-    """A possible cause in a sentence or two, and what to do about it, if anything."""
-
-    why: str
-    hint: str = ""
 
 
 def explain(
@@ -34,9 +26,9 @@ def explain(
         return ()
     its, ours = read_provenance(image), read_provenance(built.image)
     if comparison.same_content:
-        return (Reason(why=words.same_content()),)
+        return (words.same_content(),)
     if not its.ours:
-        return (Reason(why=words.unknown_builder()),)
+        return (words.unknown_builder(),)
     hooks = bool(plan_hooks(built.app, given={}, environ=environ))
     found = [
         *_tampered(comparison, hooks=hooks),
@@ -46,14 +38,11 @@ def explain(
         *_settings(its, ours),
         *_app(comparison, built, environ, hooks=hooks),
     ]
-    reasons = tuple(Reason(why=show(why), hint=show(hint)) for why, hint in dict.fromkeys(found))
-    return reasons or (Reason(why=words.unexplained()),)
+    reasons = tuple(Reason(show(why), show(hint)) for why, hint in dict.fromkeys(found))
+    return reasons or (words.unexplained(),)
 
 
-_Found = tuple[str, str]
-
-
-def _tampered(comparison: Comparison, *, hooks: bool) -> Iterator[_Found]:
+def _tampered(comparison: Comparison, *, hooks: bool) -> Iterator[Reason]:
     """Find layers whose content is not what their key stands for, and layers that no build makes."""
     for layer in comparison.layers:
         altered = layer.same_key and not layer.same_tar
@@ -70,7 +59,7 @@ def _is_bytecode(layer: LayerDifference) -> bool:
     return bool(layer.entries) and compiled and not layer.more and not layer.note
 
 
-def _stack(its: Provenance, ours: Provenance, built: BuiltImage) -> Iterator[_Found]:
+def _stack(its: Provenance, ours: Provenance, built: BuiltImage) -> Iterator[Reason]:
     if its.stack == ours.stack:
         return
     same = its.python == ours.python
@@ -80,7 +69,7 @@ def _stack(its: Provenance, ours: Provenance, built: BuiltImage) -> Iterator[_Fo
     )
 
 
-def _packages(its: Provenance, ours: Provenance) -> Iterator[_Found]:
+def _packages(its: Provenance, ours: Provenance) -> Iterator[Reason]:
     old = {member.name: member for member in its.packages}
     new = {member.name: member for member in ours.packages}
     changes = [_change(old.get(name), new.get(name), name) for name in sorted({*old, *new})]
@@ -108,7 +97,7 @@ def _change(old: Member | None, new: Member | None, name: str) -> str:
     return f"{name} as {old.filename} in the image, as {new.filename} built" if old.filename != new.filename else ""
 
 
-def _versions(its: Provenance, ours: Provenance, comparison: Comparison) -> Iterator[_Found]:
+def _versions(its: Provenance, ours: Provenance, comparison: Comparison) -> Iterator[Reason]:
     """Find differences that come from the versions of deploy and Python: launcher, layer format, byte code."""
     if its.bytecode != ours.bytecode:
         yield words.other_bytecode(its.bytecode or "unknown", ours.bytecode)
@@ -118,7 +107,7 @@ def _versions(its: Provenance, ours: Provenance, comparison: Comparison) -> Iter
         yield words.other_tool()
 
 
-def _settings(its: Provenance, ours: Provenance) -> Iterator[_Found]:
+def _settings(its: Provenance, ours: Provenance) -> Iterator[Reason]:
     if its.created != ours.created:
         yield words.other_epoch(its.created, ours.created)
     labels = {
@@ -130,7 +119,7 @@ def _settings(its: Provenance, ours: Provenance) -> Iterator[_Found]:
         yield words.other_labels({name: value for name, (value, _) in labels.items()})
 
 
-def _app(comparison: Comparison, built: BuiltImage, environ: Mapping[str, str], *, hooks: bool) -> Iterator[_Found]:
+def _app(comparison: Comparison, built: BuiltImage, environ: Mapping[str, str], *, hooks: bool) -> Iterator[Reason]:
     layer = next((each for each in comparison.layers if each.kind == "app" and not each.same_key), None)
     if layer is None:
         return

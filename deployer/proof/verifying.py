@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from buildpack.app.read import read_app
-from buildpack.dataclass import dataclass, field, replace
+from buildpack.dataclass import dataclass, replace
 from buildpack.delivery.deliver import build_and_deliver
 from buildpack.errors import StackError
 from buildpack.errors.wheels import BuildFailed
@@ -21,26 +21,16 @@ from buildpack.oci.reference import parse_reference
 from buildpack.oci.store import Store
 from buildpack.options import Options
 from buildpack.session import Session
+from buildpack.stacks.platforms import parse_platform
 from buildpack.steps.built import BuiltImage
-from buildpack.steps.provenance import Provenance, read_provenance
+from buildpack.steps.provenance import read_provenance
 from buildpack.system.temporary import temporary_folder
 from deployer.errors import proof as errors
+from deployer.errors.proof import Reason
 from deployer.proof.found import Found, Origin, find_image
-from deployer.proof.reasons import Reason, explain
+from deployer.proof.reasons import explain
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The source to build again: the app's folder, and the options of `deploy build` on which the image depends."""
-
-    folder: Path
-    stack: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    build_env: Mapping[str, str] = field(default_factory=dict)
-    categories: tuple[str, ...] = ()
-    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,27 +60,28 @@ class Verdict:
 
 def verify(
     reference: str,
-    source: Source,
+    folder: Path,
+    options: Options,
     session: Session,
     *,
-    platform: Platform | None,
     remote: bool,
     app: str = "",
 ) -> tuple[Verdict, ...]:
-    """Build the source again and compare it with the image of this name; return a verdict for each of its platforms.
+    """Build a folder again and compare it with the image of this name; return a verdict for each of its platforms.
 
-    With `platform` there is only that one. `app` is as `find_image` takes it. Raises BuildpackError if the image cannot
-    be found or built, and LostError if blobs in the store are damaged.
+    `options` are those of the first build; with a platform in them there is only that one. `app` is as `find_image`
+    takes it. Raises BuildpackError if the image cannot be found or built, and LostError if blobs in the store are
+    damaged.
     """
     store, environ = session.store, session.environ
     verdicts = []
-    waiting: list[Platform | None] = [platform]
+    waiting: list[Platform | None] = [parse_platform(options.platform) if options.platform else None]
     while waiting:
         chosen = waiting.pop(0)
         with find_image(reference, platform=chosen, remote=remote, store=store, environ=environ, app=app) as found:
             if chosen is None:
                 waiting += [each for each in found.platforms if each != found.platform]
-            verdicts.append(_judge(found, source, session))
+            verdicts.append(_judge(found, folder, options, session))
     return tuple(verdicts)
 
 
@@ -115,14 +106,13 @@ def _read_blobs(found: Found) -> int:
     return len(here)
 
 
-def _judge(found: Found, source: Source, session: Session) -> Verdict:
+def _judge(found: Found, folder: Path, options: Options, session: Session) -> Verdict:
     begin = time.perf_counter()
     # In the store's folder, because the system's temporary folder may be small.
     with temporary_folder(found.store.folder("tmp")) as scratch:
         empty = Store(scratch)
-        provenance = read_provenance(found.image)
         with _keeping_log(found.store):
-            built = _build_again(found, provenance, source, replace(session, store=empty))
+            built = _build_again(found, folder, options, replace(session, store=empty))
         seconds = time.perf_counter() - begin
         comparison = compare_images(
             found.image,
@@ -144,25 +134,16 @@ def _judge(found: Found, source: Source, session: Session) -> Verdict:
     )
 
 
-def _build_again(found: Found, provenance: Provenance, source: Source, session: Session) -> BuiltImage:
+def _build_again(found: Found, folder: Path, options: Options, session: Session) -> BuiltImage:
     """Build on the base that the image names, if the app asks for a tag, because the tag may have moved."""
 
     def attempt(stack: str | None) -> BuiltImage:
-        options = Options(
-            stack=stack,
-            platform=str(found.platform),
-            no_cache=True,
-            labels=source.labels,
-            build_env=source.build_env,
-            categories=source.categories,
-            epoch=source.epoch,
-            format=found.image.format,
-        )
-        return build_and_deliver(source.folder, options=options, session=session).images[0]
+        asked = replace(options, stack=stack, platform=str(found.platform), no_cache=True, format=found.image.format)
+        return build_and_deliver(folder, options=asked, session=session).images[0]
 
-    pinned = None if source.stack else _pinned_stack(provenance, source, found.platform, session)
+    pinned = None if options.stack else _pinned_stack(found, folder, options, session)
     if pinned is None:
-        return attempt(source.stack)
+        return attempt(options.stack)
     try:
         return attempt(pinned)
     except StackError:
@@ -170,15 +151,16 @@ def _build_again(found: Found, provenance: Provenance, source: Source, session: 
         return attempt(None)
 
 
-def _pinned_stack(provenance: Provenance, source: Source, platform: Platform, session: Session) -> str | None:
+def _pinned_stack(found: Found, folder: Path, options: Options, session: Session) -> str | None:
     """Return the app's stack with the digest that the image names; None if the app does not ask for a tag."""
     app = read_app(
-        source.folder,
-        Options(platform=str(platform), categories=source.categories),
+        folder,
+        Options(platform=str(found.platform), categories=options.categories),
         environ=session.environ,
         today=session.today,
         own_python=session.own_python.version,
     )
+    provenance = read_provenance(found.image)
     version = app.python.version if app.python else None
     asked = app.settings.stack.value if app.settings.stack else f"python:{version}-slim"
     if provenance.stack is None or provenance.host or asked == "host" or asked.startswith(("oci:", "archive:")):

@@ -1,12 +1,16 @@
-"""Choose the lines of a failed process's log to show: the app's exception once, not the server's last words."""
+"""Keep the end of a process's log, and choose its lines to show: the app's exception, not the server's last words."""
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 KEPT = 400
 """Lines worth keeping of a process that has not answered yet: gunicorn writes 150 about one mistake of the app."""
+
+_KEPT_BYTES = 1 << 17
+"""Bytes of the end of a log that a tail keeps at least."""
 
 _SHOWN = 20
 _SHOWN_AFTER = 5
@@ -27,7 +31,32 @@ _OF_OTHERS = re.compile(r"site-packages/|/lib/python3|^<")
 _LIBRARY = re.compile(r"(?P<prefix>.*)/lib/python3")
 
 
-def relevant_lines(lines: Sequence[str], most: int = _SHOWN) -> list[str]:
+class Tail:
+    """The last lines of a process's log, for the error that ends it; bounded in lines and in bytes.
+
+    Adding costs next to nothing, since a process may write a million lines: lines are split when they are read.
+    """
+
+    def __init__(self, lines: int = KEPT, width: int = 2000) -> None:
+        self._recent: deque[bytes] = deque()
+        self._size = 0
+        self._lines, self._width = lines, width
+
+    def add(self, chunk: bytes) -> None:
+        """Take what the process wrote."""
+        self._recent.append(chunk[-_KEPT_BYTES:])
+        self._size += len(self._recent[-1])
+        while self._size - len(self._recent[0]) >= _KEPT_BYTES:
+            self._size -= len(self._recent.popleft())
+
+    def lines(self) -> list[str]:
+        """Return the lines as text, the unfinished one too."""
+        *ended, rest = b"".join(self._recent).split(b"\n")
+        found = [line[: self._width] for line in [*ended[-self._lines :], *([rest] if rest else [])]]
+        return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in found]
+
+
+def relevant_lines(lines: Sequence[str]) -> list[str]:
     """Return the last exception that passed through the app's own code, else a gunicorn worker's, else the last lines.
 
     Each of a server's workers logs the same exception, and the server then logs one of its own. The lines that the
@@ -36,7 +65,7 @@ def relevant_lines(lines: Sequence[str], most: int = _SHOWN) -> list[str]:
     tracebacks = list(_tracebacks(lines))
     of_app = [(begin, end) for begin, end in tracebacks if _is_of_app(lines[begin:end])]
     if not of_app:
-        return _shorten(_worker_lines(lines) or lines[-most:], most)
+        return _shorten(_worker_lines(lines) or lines[-_SHOWN:], _SHOWN)
     begin, end = of_app[-1]
     of_server = {at for first, last in tracebacks if first >= end for at in range(first, last)}
     after = [
@@ -44,7 +73,7 @@ def relevant_lines(lines: Sequence[str], most: int = _SHOWN) -> list[str]:
         for at, line in enumerate(lines[end:], end)
         if line.strip() and at not in of_server and not _BY_SERVER.match(line)
     ][-_SHOWN_AFTER:]
-    return [*_shorten(lines[begin:end], most - len(after)), *after]
+    return [*_shorten(lines[begin:end], _SHOWN - len(after)), *after]
 
 
 def _shorten(lines: Sequence[str], most: int) -> list[str]:

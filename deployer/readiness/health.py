@@ -1,21 +1,20 @@
-"""Readiness: poll the web process over HTTP until it answers, dies, or shows that it never will."""
+"""Readiness: ask a web process over HTTP until it answers, dies, or shows that it never will, wherever it runs."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Literal
 
-from buildpack.dataclass import dataclass
+from buildpack.dataclass import dataclass, replace
+from deployer.errors.readiness import BootError, boot_refused, boot_timed_out, listens_elsewhere
 from deployer.readiness import question
+from deployer.readiness.sockets import Cause, Listener, compare_listeners
 
 BOOT_SECONDS = 60.0
 """How long a web process may take to answer, as on Heroku."""
 
-_KEPT_BYTES = 1 << 17
-"""Bytes of the end of a log that a tail keeps at least."""
-
+_LOOK_AFTER = 5.0
+"""Seconds without an answer after which the user reads what the process listens on instead."""
 _SHORTEST = 1.0
 """Seconds that the last question may take, even if less time is left."""
 _STEADY = 1.0
@@ -24,12 +23,6 @@ _PASSING = frozenset({408, 425, 429})
 DISALLOWED_HOST = "DisallowedHost"
 _DISALLOWED = (b"DisallowedHost", b"<h1>Bad Request (400)</h1>")
 """Django's page of errors with DEBUG, and without."""
-_LISTEN = "0A"
-_DOCKER_DNS = "127.0.0.11"
-
-Cause = Literal["unknown", "nothing", "port", "address", "apart", "silent"]
-"""Why a web process does not answer: it listens on nothing, on another port, on an address that only its own container
-reaches, on an address that localhost does not reach, or on the right one and sends nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,24 +36,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
-    """An address and port that a process listens on; `address` is as the kernel shows it to people."""
-
-    address: str
-    port: int
-
-    @property
-    def loopback(self) -> bool:
-        """True if only the same network namespace can reach it."""
-        return self.address.startswith("127.") or self.address == "::1"
-
-    def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How the wait ended. `status` is the last answer's; `problem` says why there was none."""
+    """How the wait ended. `status` is the last answer's; `problem` says why there was none.
+
+    If the process runs and gave no answer, `cause` and `heard` say where it listens.
+    """
 
     ready: bool
     seconds: float
@@ -68,6 +48,37 @@ class Outcome:
     died: bool = False
     problem: str = ""
     reason: str = ""
+    cause: Cause = "unknown"
+    heard: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    """How to ask a web process whether it answers.
+
+    `port` is the one that PORT names, `url` the address for people. `ask` gets the seconds that it may take.
+    `contained` is true if the process runs in a network namespace of its own, whose loopback nobody else reaches.
+    """
+
+    process: str
+    port: int
+    url: str
+    ask: Callable[[float], Answer]
+    listeners: Callable[[], Sequence[Listener] | None]
+    contained: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """When web counts as ready: it answers a GET of `path` within `seconds`; with `strict` only with 2xx or 3xx.
+
+    `host` is the Host header; empty for ``localhost`` and the port.
+    """
+
+    seconds: float = BOOT_SECONDS
+    path: str = "/"
+    host: str = ""
+    strict: bool = False
 
 
 def ask(port: int, *, host: str, name: str, path: str = "/", seconds: float = question.LONGEST) -> Answer:
@@ -128,69 +139,52 @@ def wait_until_ready(
         pause = min(pause * 1.5, 0.25)
 
 
-def parse_listeners(table: str) -> Sequence[tuple[Listener, str]]:
-    """Read the listening sockets, with their inode, from the text of ``/proc/PID/net/tcp`` or ``tcp6`` (proc(5))."""
-    found = []
-    for line in table.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) > 9 and fields[3] == _LISTEN:
-            address, _, port = fields[1].partition(":")
-            found.append((Listener(address=_address(address), port=int(port, 16)), fields[9]))
-    return found
+def poll_until_ready(web: Web, boot: Boot, *, alive: Callable[[], bool], say: Callable[[str], None]) -> Outcome:
+    """Ask until the process answers, ends, or its time is over.
 
-
-def _address(text: str) -> str:
-    import ipaddress
-
-    # The kernel prints each 32-bit word of the address in host order.
-    words = b"".join(bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8))
-    address = ipaddress.ip_address(words)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
-
-
-def compare_listeners(listeners: Sequence[Listener] | None, port: int, *, contained: bool) -> tuple[Cause, str]:
-    """Compare what a process listens on with what it should; return the cause, and the listeners that show it as text.
-
-    `contained` is true if it is asked from outside its network namespace, which has a loopback of its own.
+    A process that listens on the wrong port or address is reported with `say`, once and before the time is over.
     """
-    if listeners is None:
-        return "unknown", ""
-    heard = [listener for listener in listeners if listener.address != _DOCKER_DNS]
-    on_port = [listener for listener in heard if listener.port == port]
-    shown = ", ".join(sorted({str(listener) for listener in on_port or heard}))
-    if not heard:
-        return "nothing", ""
-    if not on_port:
-        return "port", shown
-    if contained and all(listener.loopback for listener in on_port):
-        return "address", shown
-    return "silent", shown
+    look_at = time.monotonic() + min(_LOOK_AFTER, boot.seconds / 2)
+
+    def ask(seconds: float) -> Answer:
+        nonlocal look_at
+        answer = web.ask(seconds)
+        if answer.status is None and time.monotonic() >= look_at:
+            cause, heard = _compare(web)
+            # A process that listens on nothing may still be loading.
+            wrong = cause in {"port", "address"}
+            look_at = float("inf") if wrong else time.monotonic() + _LOOK_AFTER
+            if wrong:
+                say(listens_elsewhere(web.process, heard=heard, port=web.port))
+        return answer
+
+    outcome = wait_until_ready(ask, alive=alive, strict=boot.strict, seconds=boot.seconds)
+    if outcome.ready or outcome.died or outcome.status is not None:
+        return outcome
+    cause, heard = _compare(web)
+    if cause == "silent" and outcome.problem == question.NOBODY and not web.contained:
+        cause = "apart"
+    return replace(outcome, cause=cause, heard=heard)
 
 
-class Tail:
-    """The last lines of a process's log, for the error that ends it; bounded in lines and in bytes.
+def _compare(web: Web) -> tuple[Cause, str]:
+    return compare_listeners(web.listeners(), web.port, contained=web.contained)
 
-    Adding costs next to nothing, since a process may write a million lines: lines are split when they are read.
-    """
 
-    def __init__(self, lines: int = 20, width: int = 2000) -> None:
-        self._recent: deque[bytes] = deque()
-        self._size = 0
-        self._lines, self._width = lines, width
-
-    def add(self, chunk: bytes) -> None:
-        """Take what the process wrote."""
-        self._recent.append(chunk[-_KEPT_BYTES:])
-        self._size += len(self._recent[-1])
-        while self._size - len(self._recent[0]) >= _KEPT_BYTES:
-            self._size -= len(self._recent.popleft())
-
-    def lines(self) -> list[str]:
-        """Return the lines as text, the unfinished one too."""
-        *ended, rest = b"".join(self._recent).split(b"\n")
-        found = [line[: self._width] for line in [*ended[-self._lines :], *([rest] if rest else [])]]
-        return [line.decode("utf-8", "backslashreplace").rstrip("\r") for line in found]
+def boot_error(web: Web, boot: Boot, outcome: Outcome, *, log: Sequence[str]) -> BootError:
+    """Return the error of a process that runs and is not ready."""
+    if outcome.status is not None:
+        host = boot.host or f"localhost:{web.port}"
+        return boot_refused(web.process, outcome.status, path=boot.path, host=host, reason=outcome.reason, log=log)
+    return boot_timed_out(
+        web.process,
+        port=web.port,
+        cause=outcome.cause,
+        heard=outcome.heard,
+        problem=outcome.problem,
+        seconds=boot.seconds,
+        log=log,
+    )
 
 
 def ready_text(answers: Sequence[tuple[str, Outcome | None]], *, host: str = "") -> str:

@@ -17,7 +17,7 @@ from buildpack.app.settings import folder_name, name_of_folder
 from buildpack.app.source import SourceTree, read_source
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
-from deployer.errors import scaffold as errors
+from deployer.errors import files as errors
 from deployer.scaffold import templates
 from deployer.scaffold.indexes import order_indexes
 from deployer.scaffold.requirements import list_packages, missing_imports
@@ -103,9 +103,9 @@ def _new(folder: Path, wishes: Wishes) -> dict[str, str]:
     return {
         **templates.package(name),
         "Pipfile": templates.pipfile({"flask": '"*"', "gunicorn": '"*"'}, {"pytest": '"*"'}),
-        "Procfile": templates.procfile(f"gunicorn {name}:APP"),
+        "Procfile": f"web: gunicorn {name}:APP\n",
         ".python-version": f"{wishes.python}\n",
-        ".gitignore": templates.gitignore(),
+        ".gitignore": templates.GITIGNORE,
         **({"deploy.toml": settings} if settings else {}),
     }
 
@@ -119,7 +119,7 @@ def _lacking(folder: Path, tree: SourceTree, wishes: Wishes, accept: Accept, rem
     else:
         remarks.extend(_lacking_imports(folder, tree))
     if found is not None:
-        files["Procfile"] = templates.procfile(_serving(found))
+        files["Procfile"] = f"web: {_serving(found)}\n"
         if not _has_tests(tree) and not found.search and not found.target.endswith("()"):
             files["tests/test_app.py"] = templates.simple_test(found.target)
     elif detection.choices and not _exists(folder / "Procfile"):
@@ -129,7 +129,7 @@ def _lacking(folder: Path, tree: SourceTree, wishes: Wishes, accept: Accept, rem
         remarks.append("no app object was found, so you have to write Procfile: `web: gunicorn package:APP`.")
     if not _names_python(folder):
         files[".python-version"] = f"{wishes.python}\n"
-    files[".gitignore"] = templates.gitignore()
+    files[".gitignore"] = templates.GITIGNORE
     return files
 
 

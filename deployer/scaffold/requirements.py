@@ -23,23 +23,8 @@ from deployer.scaffold.indexes import Index, find_origin, parse_option, parse_pi
 
 _DEVELOP_GROUPS = ("dev", "develop", "development", "test", "tests", "testing")
 _DEVELOP = re.compile(rf"(?:requirements[/_-])?(?:{'|'.join(_DEVELOP_GROUPS)})(?:[_-]requirements)?\.(?:txt|in)")
-_MAIN = (
-    "requirements.txt",
-    "requirements.in",
-    *(
-        f"requirements/{name}"
-        for name in (
-            "prod.txt",
-            "production.txt",
-            "base.txt",
-            "common.txt",
-            "main.txt",
-            "requirements.txt",
-            "base.in",
-            "main.in",
-        )
-    ),
-)
+_FOLDED = "prod.txt production.txt base.txt common.txt main.txt requirements.txt base.in main.in"
+_MAIN = ("requirements.txt", "requirements.in", *(f"requirements/{name}" for name in _FOLDED.split()))
 """Lists of the packages that the app runs with; the first one that exists is read, with those that it includes."""
 _LIST = re.compile(r"(?:requirements/[\w.-]+|[\w.-]*requirements[\w.-]*)\.(?:txt|in)|environment\.ya?ml")
 _INCLUDE = re.compile(r"(-r|-c|--requirement|--constraint)[\s=]?\s*([\w.][\w./-]{0,200})")

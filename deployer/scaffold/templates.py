@@ -66,7 +66,7 @@ def test_the_app_object_is_there():
     assert callable({name})
 """
 
-_GITIGNORE = """\
+GITIGNORE = """\
 __pycache__/
 *.pyc
 .env
@@ -133,16 +133,6 @@ def pipfile(packages: Mapping[str, str], develop: Mapping[str, str], sources: Se
         for source in sources
     )
     return listed + table("packages", packages) + table("dev-packages", develop)
-
-
-def procfile(command: str) -> str:
-    """Return a Procfile with a web process."""
-    return f"web: {command}\n"
-
-
-def gitignore() -> str:
-    """Return the .gitignore of an app."""
-    return _GITIGNORE
 
 
 def deploy_toml(*, name: str | None, host: bool) -> str:

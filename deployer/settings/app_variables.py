@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from buildpack.app.app_json import Variable, read_app_json
+from buildpack.app.app_json import read_app_json
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import AppError
 from buildpack.system.temporary import make_folder
@@ -55,17 +55,12 @@ class Defaults:
                 warn(variables_lacking(names, required=required, own_file=own_file))
 
 
-def default_variables(
-    folder: Path,
-    *,
-    given: Collection[str],
-    environ: Mapping[str, str],
-    make: Callable[[], str] = lambda: secrets.token_hex(32),
-) -> Defaults:
+def default_variables(folder: Path, *, given: Collection[str], environ: Mapping[str, str] | None) -> Defaults:
     """Read the app's app.json; `given` are the variables that have a value from elsewhere.
 
-    `environ` says where the store is, `make` makes a secret: 64 hexadecimal digits, as on Heroku. An app.json that
-    cannot be read results in no variables; the build reports the error.
+    `environ` says where the store is, which keeps the secrets that are made: 64 hexadecimal digits, as on Heroku. With
+    None none is made, and they count as variables without a value. An app.json that cannot be read results in no
+    variables; the build reports the error.
     """
     try:
         variables = read_app_json(folder).variables()
@@ -76,35 +71,10 @@ def default_variables(
     for name, variable in variables.items():
         if variable.value is not None:
             values[name] = variable.value
-        elif variable.secret and name not in given:
+        elif variable.secret and name not in given and environ is not None:
             place = place_of_secrets(folder, environ)
-            values[name], new = keep_secret(place, name, make=make)
+            values[name], new = keep_secret(place, name, make=lambda: secrets.token_hex(32))
             made += [name] if new else []
-    return _defaults(variables, values, given, place=place, made=made)
-
-
-def written_variables(folder: Path, assigned: Mapping[str, str]) -> Defaults:
-    """Return app.json's values for variables that are not `assigned` or empty, for files that another program reads.
-
-    No secret is made, because such a file is not a place to keep one; secrets count as variables without a value. An
-    app.json that cannot be read results in no variables.
-    """
-    try:
-        variables = read_app_json(folder).variables()
-    except AppError:
-        return Defaults()
-    values = {name: each.value for name, each in variables.items() if each.value is not None and not assigned.get(name)}
-    return _defaults(variables, values, assigned)
-
-
-def _defaults(
-    variables: Mapping[str, Variable],
-    values: Mapping[str, str],
-    given: Collection[str],
-    *,
-    place: Path = Path(),
-    made: Sequence[str] = (),
-) -> Defaults:
     lacking = {name: each for name, each in variables.items() if not values.get(name) and name not in given}
     return Defaults(
         values=values,

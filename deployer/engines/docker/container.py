@@ -5,25 +5,23 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-import socket
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import EngineError
 from deployer.engines.docker.client import Client, explain
-from deployer.engines.docker.frames import STDOUT, Demultiplexer
-from deployer.engines.docker.owner import Owner, is_gone, owner_labels, parse_owner
+from deployer.engines.docker.owner import (
+    APP_LABEL,
+    PROCESS_LABEL,
+    holding_back,
+    owner_labels,
+    remove_container,
+    this_owner,
+)
+from deployer.engines.docker.streams import Stream
 from deployer.errors import engines as errors
 from deployer.formation import Limits
 
-APP_LABEL = "dev.deploy.app"
-PROCESS_LABEL = "dev.deploy.process"
-TRIALS = "deploy-ci"
-"""The namespace of images that one run of `deploy ci` loads, and removes at its end."""
-
-_LISTINGS = 10
 _PROCESSES = 4096
 """Processes and threads that a container may have: more than any app needs, and a fork bomb stays in its container."""
 _NOT_FOUND = re.compile(
@@ -71,57 +69,12 @@ class Exit:
     out_of_memory: bool = False
 
 
-class Stream:
-    """The open connection to a container's streams."""
-
-    def __init__(self, attached: Any, *, terminal: bool) -> None:
-        # The response owns the connection: it stays referenced for as long as the socket is used.
-        self._attached = attached
-        self._socket: socket.socket = getattr(attached, "_sock", attached)
-        self._socket.settimeout(None)
-        self._terminal = terminal
-
-    def pieces(self) -> Iterator[Sequence[tuple[int, bytes]]]:
-        """Yield output as it comes, each piece with the number of its stream, until container or connection end."""
-        frames = Demultiplexer()
-        with contextlib.suppress(OSError):
-            while received := self._socket.recv(1 << 16):
-                yield [(STDOUT, received)] if self._terminal else list(frames.feed(received))
-
-    def write(self, data: bytes) -> bool:
-        """Send input; False once nobody reads it."""
-        try:
-            self._socket.sendall(data)
-        except OSError:
-            return False
-        return True
-
-    def end_input(self) -> None:
-        """End the input; output still comes."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
-
-    def cut(self) -> None:
-        """End the connection, and every `pieces` or `write` that waits on it."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Close the connection."""
-        response = getattr(self._attached, "_response", None)
-        owners: tuple[Any, ...] = (response, self._attached, self._socket)
-        for owner in owners:
-            # Each of them tries to flush a file that another owner has closed.
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                owner.close()
-
-
 class Container:
     """A container of this process; all methods raise EngineError unless they say otherwise."""
 
-    def __init__(self, client: Client, blueprint: Blueprint, *, name: str, owner: Owner) -> None:
+    def __init__(self, client: Client, blueprint: Blueprint, *, name: str) -> None:
         self._client, self._api = client, client.api
-        self.blueprint, self.name, self._owner = blueprint, name, owner
+        self.blueprint, self.name = blueprint, name
         self.id = ""
         self.warnings: tuple[str, ...] = ()
         """Warnings of the engine from the creation of the container: for example that it ignores a limit."""
@@ -142,7 +95,7 @@ class Container:
                 labels={
                     APP_LABEL: blueprint.app,
                     PROCESS_LABEL: blueprint.process,
-                    **owner_labels(self._owner),
+                    **owner_labels(this_owner()),
                 },
                 ports=ports,
                 tty=blueprint.terminal,
@@ -230,10 +183,10 @@ class Container:
             networks = self._api.inspect_container(self.id)["NetworkSettings"].get("Networks") or {}
             return next((str(each["IPAddress"]) for each in networks.values() if each.get("IPAddress")), "")
 
-    def read_log(self, lines: int = 20) -> str:
+    def read_log(self) -> str:
         """Return the last lines that it printed."""
         with self._client.worded():
-            printed: bytes = self._api.logs(self.id, tail=lines)
+            printed: bytes = self._api.logs(self.id, tail=20)
         return printed.decode("utf-8", "replace").strip()
 
     def signal(self, number: int) -> None:
@@ -252,9 +205,19 @@ class Container:
 
     def remove(self) -> bool:
         """Remove it, running or not; False if the engine refuses."""
-        if not self.id:
-            return True
-        return _remove(self._client, self.id)
+        return not self.id or remove_container(self._client, self.id)
+
+
+@contextlib.contextmanager
+def created(client: Client, blueprint: Blueprint, *, name: str) -> Iterator[Container]:
+    """Create a container, without starting it, and remove it at the end. A signal waits until it is created."""
+    container = Container(client, blueprint, name=name)
+    try:
+        with holding_back():
+            container.create()
+        yield container
+    finally:
+        container.remove()
 
 
 def explain_start(message: str) -> None:
@@ -266,58 +229,6 @@ def explain_start(message: str) -> None:
             raise errors.container_not_started(match[1] or match[2], message, code=code)
 
 
-def _remove(client: Client, identity: str) -> bool:
-    from docker.errors import NotFound
-
-    try:
-        with client.worded(), contextlib.suppress(NotFound):
-            client.api.remove_container(identity, force=True, v=True)
-    except EngineError as error:
-        return "is already in progress" in str(error)
-    return True
-
-
 def container_name(app: str, process: str, suffix: str) -> str:
     """Name a container: ``blasto-web-1-3f9a``."""
     return re.sub(r"[^a-zA-Z0-9_.-]+", "-", f"{app}-{process.replace('.', '-')}-{suffix}")
-
-
-def clear_leftovers(client: Client, here: Owner) -> list[str]:
-    """Remove the containers of every app whose owner has ended, and images that were made for these alone.
-
-    Returns the names of the containers. A container that the engine is removing stays with the engine. If the removal
-    failed, Docker lists the container until it restarts, and answers any question about it with 404.
-    """
-    listed = _list_ours(client)
-    cleared = []
-    with client.worded():
-        for found in listed:
-            owner = None if found.get("State") == "removing" else parse_owner(found.get("Labels") or {})
-            if owner is not None and is_gone(owner, here) and _remove(client, str(found["Id"])):
-                cleared.append(str((found.get("Names") or [found["Id"][:12]])[0]).lstrip("/"))
-                if (image := str(found.get("Image"))).removeprefix("docker.io/").startswith(f"{TRIALS}/"):
-                    remove_image(client, image)
-    return cleared
-
-
-def remove_image(client: Client, reference: str) -> None:
-    """Remove a name of an image, and the image if it has no other; it stays if the engine refuses."""
-    with contextlib.suppress(EngineError), client.worded():
-        client.api.remove_image(reference, force=True)
-
-
-def _list_ours(client: Client) -> list[dict[str, Any]]:
-    from docker.errors import APIError
-
-    for _ in range(_LISTINGS):
-        with client.worded():
-            try:
-                found: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": [PROCESS_LABEL]})
-            except APIError as error:
-                # Podman fails to list containers while one of them is being removed.
-                if "no such container" not in str(error):
-                    raise
-            else:
-                return found
-        time.sleep(0.1)
-    return []

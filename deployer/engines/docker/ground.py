@@ -13,12 +13,10 @@ from deployer.engines.docker.client import Client
 from deployer.engines.docker.container import Blueprint, Container, Exit, container_name
 from deployer.engines.docker.inside import Inside, container_listeners
 from deployer.engines.docker.life import Life, Step
-from deployer.engines.docker.owner import Owner
 from deployer.engines.engine import Ground
 from deployer.errors.engines import engine_warned
 from deployer.formation import Limits
-from deployer.readiness.health import Answer, ask
-from deployer.readiness.polling import Boot, Web
+from deployer.readiness.health import Answer, Boot, Web, ask
 from deployer.runner.signals import FORWARDED
 from deployer.runner.stage import Pace, end_text
 from deployer.runner.supervisor import Supervisor
@@ -94,13 +92,12 @@ class Containers(Ground):
         blueprints: Sequence[Blueprint],
         *,
         client: Client,
-        owner: Owner,
         prefix: str = "",
         python: str = "",
         quiet: bool = False,
         read: Callable[[Container], object] = lambda _container: None,
     ) -> None:
-        self.client, self._owner, self._prefix, self._python = client, owner, prefix, python
+        self.client, self._prefix, self._python = client, prefix, python
         self.quiet, self._read = quiet, read
         self.places = [ContainerPlace(blueprint, self) for blueprint in blueprints]
         self._warned: set[str] = set()
@@ -126,7 +123,7 @@ class Containers(Ground):
         def report(life: Life, step: Step) -> None:
             self._supervisor.ask(lambda: self._on_step(place, life, step))
 
-        return Life(Container(self.client, blueprint, name=name, owner=self._owner), report, read=self._read)
+        return Life(Container(self.client, blueprint, name=name), report, read=self._read)
 
     def webs(self, boot: Boot) -> list[Web]:
         """Return how to ask the web processes; none if they are published where only another machine reaches them."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import EngineError
+from buildpack.plan import LAUNCH_FILE
+from buildpack.progress import Observer, Progress
 from deployer.engines.docker.client import Client, explain
-from deployer.engines.docker.container import Blueprint, Container, container_name
-from deployer.engines.docker.owner import this_owner
-from deployer.engines.docker.signals import holding_back
-from deployer.runner.signals import FORWARDED, STOPPING
+from deployer.engines.docker.container import Blueprint, Container, container_name, created
+from deployer.engines.docker.owner import holding_back
+from deployer.formation import Launch, parse_launch
 
 if TYPE_CHECKING:
     from buildpack.oci.store import Store
+
+
+_LARGEST = 1 << 20
+"""Bytes of a launch.json: the lines of a Procfile, and little more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +47,23 @@ def find_image(client: Client, reference: str) -> Found | None:
         )
 
 
-def load_stored(
-    client: Client, store: Store, reference: str, *, observer: Callable[[int], object] | None = None
-) -> bool:
-    """Load the image that the store has under a full reference; False if the store has none."""
+def find_or_load(client: Client, store: Store, reference: str, observer: Observer) -> Found | None:
+    """Return the image that the engine has, or that the store has and now the engine too; None if neither has it."""
+    found = find_image(client, reference)
+    if found is not None:
+        return found
     from buildpack.oci.engine_load import load
     from buildpack.stacks.platforms import native_platform
 
     image = store.image(reference, native_platform())
     if image is None or store.missing(image):
-        return False
-    load(image, store.open, [reference], host=client.endpoint, observer=observer)
-    return True
+        return None
+
+    def observe(sent: int) -> None:
+        observer(Progress(stage="load", done=sent, unit="bytes"))
+
+    load(image, store.open, [reference], host=client.endpoint, observer=observe)
+    return find_image(client, reference)
 
 
 def pull_image(client: Client, reference: str, *, failed: Callable[[str], EngineError]) -> None:
@@ -85,9 +93,7 @@ def read_launch(client: Client, image: str) -> Launch | None:
     """Read which processes an image has; None if it is not ours. No process is started for it."""
     blueprint = Blueprint(app="launch", process="look.1", image=image, command=["true"], environment={})
     name = container_name("deploy", "look.1", secrets.token_hex(3))
-    container = Container(client, blueprint, name=name, owner=this_owner())
-    # A signal that comes while the engine creates the container would leave it behind.
-    with holding_back((*STOPPING, *FORWARDED)):
+    with holding_back(), created(client, blueprint, name=name) as container:
         return _look_into(client, container)
 
 
@@ -97,40 +103,19 @@ def _look_into(client: Client, container: Container) -> Launch | None:
     from requests import HTTPError
 
     say: Any = docker_errors.create_api_error_from_http_exception
-    container.create()
-    try:
-        # Not the SDK's get_archive: its answer cannot be closed, and a Docker engine removes the container only
-        # once the answer is closed or read to the end, which may be far.
-        address = f"{client.api.base_url}/v{client.api.api_version}/containers/{container.id}/archive"
-        asked = {"params": {"path": LAUNCH_FILE}, "stream": True, "timeout": client.api.timeout}
-        with client.worded(), client.api.get(address, **asked) as answer:
-            # The engine answers 404 for the container too, if someone removed it.
-            if answer.status_code == 404 and "no such container" not in answer.text.lower():
-                return None
-            try:
-                answer.raise_for_status()
-            except HTTPError as error:
-                say(error)  # raises APIError
-            return take_launch(answer.iter_content(1 << 16))
-    finally:
-        container.remove()
-
-
-LAUNCH_FILE = "/opt/deploy/launch.json"
-
-_LARGEST = 1 << 20
-"""Bytes of a launch.json: the lines of a Procfile, and little more."""
-_MOST = 1000
-"""The largest count in `app.json` and on the command line."""
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """The process types of an image in the Procfile's order, and app.json's formation."""
-
-    processes: tuple[str, ...]
-    formation: Mapping[str, int]
+    # Not the SDK's get_archive: its answer cannot be closed, and a Docker engine removes the container only
+    # once the answer is closed or read to the end, which may be far.
+    address = f"{client.api.base_url}/v{client.api.api_version}/containers/{container.id}/archive"
+    asked = {"params": {"path": f"/{LAUNCH_FILE}"}, "stream": True, "timeout": client.api.timeout}
+    with client.worded(), client.api.get(address, **asked) as answer:
+        # The engine answers 404 for the container too, if someone removed it.
+        if answer.status_code == 404 and "no such container" not in answer.text.lower():
+            return None
+        try:
+            answer.raise_for_status()
+        except HTTPError as error:
+            say(error)  # raises APIError
+        return take_launch(answer.iter_content(1 << 16))
 
 
 def take_launch(pieces: Iterable[bytes]) -> Launch | None:
@@ -146,21 +131,3 @@ def take_launch(pieces: Iterable[bytes]) -> Launch | None:
     except StackError:
         return None
     return None
-
-
-def parse_launch(text: bytes) -> Launch | None:
-    """Parse a launch.json; None if our launcher would not understand it."""
-    try:
-        document: Any = parse_json(text)
-    except ValueError:
-        return None
-    if not isinstance(document, dict):
-        return None
-    processes, formation = document.get("processes"), document.get("formation") or {}
-    if not isinstance(processes, dict) or not isinstance(formation, dict):
-        return None
-    if not all(_NAME.fullmatch(name) and isinstance(command, str) for name, command in processes.items()):
-        return None
-    if not all(type(count) is int and 0 <= count <= _MOST for count in formation.values()):
-        return None
-    return Launch(processes=tuple(processes), formation=formation)

@@ -17,7 +17,8 @@ from deployer.engines.docker.client import Client, explain
 from deployer.engines.docker.container import Container
 from deployer.errors import engines as errors
 from deployer.readiness import question
-from deployer.readiness.health import Answer, Listener, parse_listeners, refusal_of
+from deployer.readiness.health import Answer, refusal_of
+from deployer.readiness.sockets import Listener, parse_listeners
 
 _START_SECONDS = 10.0
 """Seconds that an engine may take to start a command, in addition to those of the command."""

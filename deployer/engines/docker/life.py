@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from buildpack.dataclass import dataclass
-from deployer.engines.docker.container import Container, Exit, Stream
+from deployer.engines.docker.container import Container, Exit
+from deployer.engines.docker.streams import Stream, write_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +126,4 @@ class Life:
         """Hand the output on; a full pipe holds this thread, the engine's connection and so the process."""
         with contextlib.suppress(OSError), os.fdopen(self._writer, "wb", buffering=0) as writer:
             for pieces in stream.pieces():
-                _write_all(writer.fileno(), b"".join(piece for _, piece in pieces))
-
-
-def _write_all(fd: int, text: bytes) -> None:
-    left = memoryview(text)
-    while left:
-        left = left[os.write(fd, left) :]
+                write_all(writer.fileno(), b"".join(piece for _, piece in pieces))

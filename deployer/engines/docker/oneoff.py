@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import select
 import signal
 import struct
@@ -12,14 +13,14 @@ import termios
 import threading
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from deployer.engines.docker.client import Client
-from deployer.engines.docker.container import Blueprint, Container, Exit, Stream, container_name
-from deployer.engines.docker.frames import STDOUT
-from deployer.engines.docker.owner import Owner
-from deployer.engines.docker.signals import catching
+from deployer.engines.docker.container import Blueprint, Container, Exit, container_name
+from deployer.engines.docker.streams import STDOUT, Stream, write_all
 from deployer.errors.engines import engine_warned
+from deployer.interrupts import dismiss_helper, raise_dropped
+from deployer.runner import signals
 from deployer.runner.signals import FORWARDED, STOPPING, Wakeup
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -27,15 +28,23 @@ _ENOUGH = 3
 """Interrupts after which a command that takes none of them is killed, as with `docker run`."""
 
 
-def run_command(
-    blueprint: Blueprint, *, client: Client, owner: Owner, suffix: str, warn: Callable[[str], object]
-) -> int:
+@contextlib.contextmanager
+def catching(numbers: Iterable[int]) -> Iterator[Wakeup]:
+    """Catch these signals until the block ends; from here on nothing ends this process early."""
+    dismiss_helper()
+    with signals.catching(numbers) as wakeup:
+        raise_dropped()
+        yield wakeup
+
+
+def run_command(blueprint: Blueprint, *, client: Client, warn: Callable[[str], object]) -> int:
     """Run a command in a container until it ends; returns its exit code.
 
     With `blueprint.terminal` this process's terminal is the command's own, else standard output and error stay
     apart. Raises EngineError, and NotStartedError if there is no such command.
     """
-    container = Container(client, blueprint, name=container_name(blueprint.app, "run.1", suffix), owner=owner)
+    name = container_name(blueprint.app, blueprint.process, secrets.token_hex(3))
+    container = Container(client, blueprint, name=name)
     winch = (signal.SIGWINCH,) if blueprint.terminal else ()
     with catching((*STOPPING, *FORWARDED, *winch)) as wakeup:
         try:
@@ -142,7 +151,7 @@ class _Session:
                 continue  # output that nobody reads is dropped, so that the command can end in order
             try:
                 for number, piece in pieces:
-                    _write_all(_STDOUT if number == STDOUT else _STDERR, piece)
+                    write_all(_STDOUT if number == STDOUT else _STDERR, piece)
             except OSError:
                 self._reader_left.set()
                 self._wakeup.wake()
@@ -171,12 +180,3 @@ def _raw(terminal: bool) -> Iterator[None]:  # noqa: FBT001
         yield
     finally:
         termios.tcsetattr(_STDIN, termios.TCSADRAIN, before)
-
-
-def _write_all(fd: int, text: bytes) -> None:
-    left = memoryview(text)
-    while left:
-        try:
-            left = left[os.write(fd, left) :]
-        except BlockingIOError:  # another program that shares the stream set O_NONBLOCK
-            select.select([], [fd], [])

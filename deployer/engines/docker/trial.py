@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -20,21 +20,11 @@ from buildpack.plan import APP_ROOT
 from buildpack.progress import Progress
 from buildpack.steps.test_image import with_develop
 from deployer.engines.docker.client import Client
-from deployer.engines.docker.container import (
-    TRIALS,
-    Blueprint,
-    Container,
-    Exit,
-    clear_leftovers,
-    container_name,
-    remove_image,
-)
+from deployer.engines.docker.container import Blueprint, Container, Exit, container_name, created
 from deployer.engines.docker.ground import Containers
 from deployer.engines.docker.images import find_image, pull_image
 from deployer.engines.docker.inside import Inside
-from deployer.engines.docker.network import clear_networks, own_network
-from deployer.engines.docker.owner import this_owner
-from deployer.engines.docker.signals import holding_back
+from deployer.engines.docker.owner import TRIALS, clear_containers, clear_networks, own_network, remove_image
 from deployer.engines.engine import Candidate, Job, Service
 from deployer.engines.foreground import run_quietly
 from deployer.engines.ports import free_port, read_port
@@ -42,7 +32,6 @@ from deployer.errors import engines as errors
 from deployer.errors.ci import service_not_pulled, service_not_ready, service_without_address
 from deployer.formation import PORT
 from deployer.readiness.health import Answer, wait_until_ready
-from deployer.runner.signals import FORWARDED, STOPPING
 
 _STOP_SECONDS = 5.0
 """Seconds that a process gets to end by itself: nobody waits for an answer of it any more."""
@@ -66,8 +55,8 @@ class DockerTrial:
         return self._client.name
 
     def __enter__(self) -> Self:
-        clear_leftovers(self._client, this_owner())
-        clear_networks(self._client, this_owner())
+        clear_containers(self._client)
+        clear_networks(self._client)
         return self
 
     def __exit__(
@@ -80,7 +69,10 @@ class DockerTrial:
     def run(self, job: Job) -> int:
         """Run a process in a container, with the develop packages in a layer on top."""
         ground = self._containers(
-            self._blueprint("test" if job.develop else "boot", job.process, job.command, job.environment),
+            "test" if job.develop else "boot",
+            job.process,
+            job.command,
+            job.environment,
             quiet=True,
             read=lambda container: job.read(lambda path: container.read_archive(f"/{APP_ROOT}/{path}")),
         )
@@ -91,29 +83,19 @@ class DockerTrial:
         # In the machine's own network 8000 may be another program's.
         port = read_port(environment, free_port() if self._network == "host" else PORT)
         own = {**environment, "PORT": str(port), "PS": "web.1", "DYNO": "web.1"}
-        return self._containers(self._blueprint("boot", "web.1", ["web"], own))
+        return self._containers("boot", "web.1", ["web"], own)
 
     def _containers(
         self,
-        blueprint: Blueprint,
+        purpose: str,
+        process: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
         *,
         quiet: bool = False,
         read: Callable[[Container], object] = lambda _container: None,
     ) -> Containers:
-        return Containers(
-            [blueprint],
-            client=self._client,
-            owner=this_owner(),
-            prefix=_PREFIX,
-            python=self._candidate.built.stack.python.executable,
-            quiet=quiet,
-            read=read,
-        )
-
-    def _blueprint(
-        self, purpose: str, process: str, command: Sequence[str], environment: Mapping[str, str]
-    ) -> Blueprint:
-        return Blueprint(
+        blueprint = Blueprint(
             app=self._app,
             process=process,
             image=self._load(purpose),
@@ -122,6 +104,8 @@ class DockerTrial:
             network=self._network,
             stop_timeout=_STOP_SECONDS,
         )
+        python = self._candidate.built.stack.python.executable
+        return Containers([blueprint], client=self._client, prefix=_PREFIX, python=python, quiet=quiet, read=read)
 
     def _load(self, purpose: str) -> str:
         """Bring the image for tests or the built one into the engine; return its name, which nothing else has."""
@@ -160,7 +144,7 @@ class DockerTrial:
         network = self._network
         if network in {None, "host"}:
             # In the machine's own network a service could meet one that runs there. Linux reaches them from it.
-            own = own_network(self._client, f"{_PREFIX}{self._suffix}", app=self._app, owner=this_owner())
+            own = own_network(self._client, f"{_PREFIX}{self._suffix}", app=self._app)
             network = self._services.enter_context(own)
         begun = [(service, self._start(service, network)) for service in services]
         variables = {}
@@ -190,27 +174,15 @@ class DockerTrial:
             # Official images begin as root, take possession of their data, and become another user.
             confined=False,
         )
-        container = self._services.enter_context(self._made(blueprint))
+        name = container_name(f"{_PREFIX}{self._app}", service.variable, self._suffix)
+        container = self._services.enter_context(created(self._client, blueprint, name=name))
+        for text in container.warnings:
+            self._candidate.say(f"warning: {errors.engine_warned(self._client.name, text)}")
         try:
             container.start()
         except errors.NotStartedError as error:
             raise service_not_ready(*service.names, f"does not have its program ({error.what})", "") from error
         return _Server(self._client, container)
-
-    @contextlib.contextmanager
-    def _made(self, blueprint: Blueprint) -> Iterator[Container]:
-        """Make a container, not yet started; it is removed in any case."""
-        name = container_name(f"{_PREFIX}{blueprint.app}", blueprint.process, self._suffix)
-        container = Container(self._client, blueprint, name=name, owner=this_owner())
-        try:
-            # A signal that comes while the engine creates it would leave it behind.
-            with holding_back((*STOPPING, *FORWARDED)):
-                container.create()
-            for text in container.warnings:
-                self._candidate.say(f"warning: {errors.engine_warned(self._client.name, text)}")
-            yield container
-        finally:
-            container.remove()
 
 
 class _Server:

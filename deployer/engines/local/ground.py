@@ -14,8 +14,7 @@ from buildpack.system.processes import User
 from buildpack.system.unprivileged import give
 from deployer.engines.engine import Ground
 from deployer.engines.local.watch import Scope, Watcher
-from deployer.readiness.health import Answer, ask
-from deployer.readiness.polling import Boot, Web
+from deployer.readiness.health import Answer, Boot, Web, ask
 from deployer.readiness.question import NOBODY
 from deployer.readiness.sockets import session_listeners
 from deployer.runner.defaults import runtime_folder

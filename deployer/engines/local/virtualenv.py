@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployer.errors import local as errors
+from deployer.errors import engines as errors
 
 
 def find_virtual_environment(asked: str, *, folder: Path, environ: Mapping[str, str]) -> Path:

@@ -10,8 +10,7 @@ from deployer.formation import (
     Limits,
     choose_formation,
     export_formation,
-    find_one_off,
-    one_off_text,
+    left_out_text,
     parse_limits,
 )
 
@@ -30,8 +29,6 @@ def test_what_runs_once_and_ends_is_not_part_of_the_formation_unless_it_is_named
     assert choose() == {"web": 1, "worker": 3}
     assert choose(postdeploy=1) == {"postdeploy": 1}
     assert choose(release=1) == {"release": 1}
-    assert find_one_off(TYPES, choose()) == ["release", "postdeploy"]
-    assert find_one_off(["web"], {"web": 1}) == []
 
 
 def test_an_image_with_one_process_type_besides_those_starts_that():
@@ -58,10 +55,14 @@ def test_an_export_of_nothing_or_of_an_unknown_type_is_wrong_usage():
 
 
 def test_what_is_not_run_is_said_with_the_command_that_runs_it():
-    assert one_off_text(["release", "postdeploy"], "deploy run shop") == (
+    assert left_out_text(TYPES, choose(), "deploy run shop") == (
         "release is not run; `deploy run shop release` runs it\n"
         "postdeploy is not run; `deploy run shop postdeploy` runs it"
     )
+    assert left_out_text(TYPES, {"web": 1, "postdeploy": 1}, "deploy run") == (
+        "release is not run; `deploy run release` runs it"
+    )
+    assert left_out_text(["web"], {"web": 1}, "deploy run") == ""
 
 
 # Limits

@@ -13,7 +13,8 @@ PROGRAM = """
 import os, signal, sys
 from deployer.ci.console import Console
 from deployer.ci.ledger import Ledger
-from deployer.engines.docker.signals import catching, holding_back
+from deployer.engines.docker.oneoff import catching
+from deployer.engines.docker.owner import holding_back
 from deployer.interrupts import ending_promptly, interrupt
 from deployer.runner.signals import STOPPING
 
@@ -34,13 +35,13 @@ PLACES = {
     "before a formation": "drop()\nwith catching(STOPPING): print('started')",
     "before a pipeline's step": "drop()\nwith Ledger(Console(sys.stderr)).step('push', 'push'): print('started')",
     "in a pipeline's step": "with Ledger(Console(sys.stderr)).step('boot', 'boot'): drop()",
-    "before a container": "drop()\nwith holding_back(STOPPING): print('started')",
+    "before a container": "drop()\nwith holding_back(): print('started')",
 }
 TIDYING = """
 try:
     os.kill(os.getpid(), {number})
 finally:
-    with holding_back(STOPPING):
+    with holding_back():
         print("tidied", flush=True)
 """
 

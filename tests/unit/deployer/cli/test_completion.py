@@ -9,7 +9,7 @@ import pytest
 from buildpack.oci.image import Platform, assemble
 from buildpack.oci.store import Store
 from deployer.cli.command import COMMANDS, deploy
-from deployer.cli.completion import CLASSES, answer
+from deployer.cli.completion import Shell, answer
 from deployer.cli.suggestions import suggest_paths
 
 
@@ -29,7 +29,7 @@ def here(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
 
 def suggested(line: str, monkeypatch: pytest.MonkeyPatch, shell: str = "fish") -> list[str]:
     monkeypatch.setenv("COMP_LINE", line)
-    text = CLASSES[shell](deploy, {}, "deploy", "_DEPLOY_COMPLETE").complete()
+    text = Shell(shell, deploy).complete()
     return [one.partition("\t")[0] for one in text.splitlines()]
 
 
@@ -82,8 +82,8 @@ def test_suggestions(here, monkeypatch, line, values):
 
 def test_commands_and_process_types_say_what_they_are(here, monkeypatch):
     monkeypatch.setenv("COMP_LINE", "deploy run we")
-    assert CLASSES["zsh"](deploy, {}, "deploy", "_").complete() == "web\tgunicorn blasto:APP"
-    assert CLASSES["bash"](deploy, {}, "deploy", "_").complete() == "web"
+    assert Shell("zsh", deploy).complete() == "web\tgunicorn blasto:APP"
+    assert Shell("bash", deploy).complete() == "web"
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
@@ -91,7 +91,7 @@ def test_control_characters_of_commands_and_names_are_escaped(here, monkeypatch,
     (here / "Procfile").write_text("web: python \u202eyp.x\x1b[31m\n")
     (here / "we\x1b[31m").mkdir()
     monkeypatch.setenv("COMP_LINE", "deploy run we")
-    assert CLASSES[shell](deploy, {}, "deploy", "_").complete() == r"web	python \u202eyp.x\x1b[31m"
+    assert Shell(shell, deploy).complete() == r"web	python \u202eyp.x\x1b[31m"
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,6 @@ from deployer.cli import foreign
 from deployer.cli.command import COMMANDS, CONTEXT, deploy, run
 from deployer.cli.hints import read_call
 
-WORDS = {**foreign._COMMANDS, **foreign._WHOLE}
-
 
 @pytest.mark.parametrize(
     ("arguments", "hint"),
@@ -48,7 +46,7 @@ def test_no_word_of_another_tool_is_a_command():
 
 def test_a_hint_for_a_word_names_only_commands_and_options_that_exist():
     root = click.Context(deploy, info_name="deploy", **CONTEXT)
-    for hint in {*WORDS.values(), *foreign._OPTIONS.values()}:
+    for hint in {*foreign._COMMANDS.values(), *foreign._OPTIONS.values()}:
         for span in re.findall(r"`deploy ([^`]*)`", hint):
             words = shlex.split(span.partition(" -- ")[0])
             if words[0].startswith("-"):

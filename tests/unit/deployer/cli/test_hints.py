@@ -39,11 +39,9 @@ PIPELINE = ("build", "run", "ci", "check", "verify", "local", "lock")
 
 OWN = {
     "deployer/errors/ci.py": ("ci",),
-    "deployer/errors/engines.py": ("run", "ci"),
-    "deployer/errors/local.py": ("local", "run"),
-    "deployer/errors/export.py": ("export systemd", "export compose"),
+    "deployer/errors/engines.py": ("run", "ci", "local"),
+    "deployer/errors/files.py": ("init", "lock", "add", "remove", "export systemd", "export compose"),
     "deployer/errors/proof.py": ("verify", "inspect"),
-    "deployer/errors/scaffold.py": ("init",),
 }
 """Modules that word the errors of these commands only."""
 

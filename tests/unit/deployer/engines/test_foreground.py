@@ -14,8 +14,7 @@ import pytest
 from buildpack.errors import BuildpackError
 from deployer.engines.engine import Ground
 from deployer.engines.foreground import Foreground
-from deployer.readiness.health import Answer
-from deployer.readiness.polling import Boot, Web
+from deployer.readiness.health import Answer, Boot, Web
 from deployer.runner.stage import Pace
 from deployer.runner.supervisor import Settings, Supervisor
 

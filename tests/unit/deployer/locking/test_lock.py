@@ -13,8 +13,7 @@ import pytest
 
 from buildpack.errors import AppError, DependencyError, UsageError
 from buildpack.system.temporary import create_temporary
-from deployer.locking.changes import compare_locks, versions_of
-from deployer.locking.lock import Order, pin_stack, run_pipenv
+from deployer.locking.lock import Order, compare_locks, pin_stack, run_pipenv, versions_of
 from tests.support.command import ROOT
 
 PINNED = "python:3.13-slim@sha256:" + "0" * 64

@@ -17,18 +17,9 @@ import pytest
 
 from deployer.errors.readiness import ProcessEndedError, boot_failed, boot_refused, boot_timed_out, process_ended
 from deployer.readiness import question
-from deployer.readiness.health import (
-    Answer,
-    Listener,
-    Outcome,
-    Tail,
-    ask,
-    compare_listeners,
-    parse_listeners,
-    ready_text,
-    refusal_of,
-    wait_until_ready,
-)
+from deployer.readiness.boot_log import Tail
+from deployer.readiness.health import Answer, Outcome, ask, ready_text, refusal_of, wait_until_ready
+from deployer.readiness.sockets import Listener, compare_listeners, parse_listeners
 from tests.support.raw_server import raw_server
 
 # /proc/net/tcp of a container: 0.0.0.0:8000 and 127.0.0.1:5000 listen, a connection of the first is established.

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import AppError, UsageError
-from deployer.settings.config import parse_build_env
 from deployer.settings.environment import (
     local_environment,
     merge_environment,
     parse_assignments,
+    parse_build_env,
     parse_env,
     read_env_files,
 )

@@ -15,13 +15,13 @@ from buildpack.errors import EngineError, UsageError
 from buildpack.oci.engine_host import Endpoint
 from deployer.engines.docker.client import connect
 from deployer.engines.docker.container import Blueprint, Container, Exit, container_name, explain_start
-from deployer.engines.docker.frames import STDERR, STDOUT, Demultiplexer
-from deployer.engines.docker.image_app import Image, draw_blueprints
-from deployer.engines.docker.images import Found, Launch
+from deployer.engines.docker.engine import Image, draw_blueprints
+from deployer.engines.docker.images import Found
 from deployer.engines.docker.owner import is_gone, owner_labels, parse_owner, this_owner
+from deployer.engines.docker.streams import STDERR, STDOUT, Demultiplexer
 from deployer.engines.engine import Request
 from deployer.errors.engines import NotStartedError, container_not_started, foreign_image, image_unknown, local_cannot
-from deployer.formation import Limits
+from deployer.formation import Launch, Limits
 from tests.support.raw_server import raw_server
 
 # Frames
@@ -113,13 +113,13 @@ def image(*processes: str, **environment: str) -> Image:
         shown="blasto",
         app="blasto",
         found=Found(id="sha256:0", environment=environment),
-        launch=Launch(processes=processes, formation={}),
+        launch=Launch(processes=dict.fromkeys(processes, "run"), formation={}),
     )
 
 
 def draw(request: Request, image: Image, given: dict[str, str] | None = None, **counts: int) -> list[Blueprint]:
     assert image.launch is not None
-    return draw_blueprints(request, image, image.launch.processes, counts, {"A": "1"} if given is None else given)
+    return draw_blueprints(request, image, list(image.launch.processes), counts, {"A": "1"} if given is None else given)
 
 
 def ports(
@@ -258,7 +258,7 @@ def test_podman_is_asked_for_an_exit_with_a_pause_between_two_looks():
     with raw_server(reply) as host:
         engine = connect(at(host))
         blueprint = Blueprint(app="a", process="web.1", image="i", command=["true"], environment={})
-        container = Container(engine, blueprint, name="a-web-1", owner=this_owner())
+        container = Container(engine, blueprint, name="a-web-1")
         container.id = "c0"
         assert container.wait() == Exit(code=7, out_of_memory=True)
         engine.close()

@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 
-from deployer.engines.docker.images import Launch, parse_launch, take_launch
+from deployer.engines.docker.images import take_launch
+from deployer.formation import Launch, parse_launch
 
-OURS = {"schema": 1, "processes": {"web": "gunicorn shop:APP", "worker": "python w.py"}, "formation": {"worker": 2}}
+OURS: dict[str, Any] = {
+    "schema": 1,
+    "processes": {"web": "gunicorn shop:APP", "worker": "python w.py"},
+    "formation": {"worker": 2},
+}
 
 
 def archive(content: bytes, *, kind: bytes = tarfile.REGTYPE, size: int | None = None) -> bytes:
@@ -24,8 +29,8 @@ def archive(content: bytes, *, kind: bytes = tarfile.REGTYPE, size: int | None =
 
 def test_process_types_come_in_order_with_their_quantities():
     found = take_launch(iter([archive(json.dumps(OURS).encode())]))
-    assert found == Launch(processes=("web", "worker"), formation={"worker": 2})
-    assert parse_launch(b'{"processes": {}, "formation": null}') == Launch(processes=(), formation={})
+    assert found == Launch(processes=OURS["processes"], formation={"worker": 2})
+    assert parse_launch(b'{"processes": {}, "formation": null}') == Launch(processes={}, formation={})
 
 
 @pytest.mark.parametrize(
@@ -37,6 +42,8 @@ def test_process_types_come_in_order_with_their_quantities():
         {"processes": {"../web": "x"}},
         {"processes": {"": "x"}},
         {"processes": {"w" * 64: "x"}},
+        {"default": 1},
+        {"app_object": ["shop:APP"]},
         {"formation": ["web"]},
         {"formation": {"web": "2"}},
         {"formation": {"web": -1}},

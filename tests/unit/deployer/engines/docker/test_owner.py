@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployer.engines.docker.signals import holding_back
+from deployer.engines.docker.owner import holding_back
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def heard() -> Iterator[list[int]]:
 
 
 def test_a_signal_waits_for_the_end_of_the_block(heard):
-    with holding_back([signal.SIGUSR2]):
+    with holding_back():
         signal.raise_signal(signal.SIGUSR2)
         assert heard == []
     assert heard == [signal.SIGUSR2]
@@ -29,7 +29,7 @@ def test_a_signal_waits_for_the_end_of_the_block(heard):
 
 
 def raise_within(number: int, failure: Exception | None = None) -> None:
-    with holding_back([number]):
+    with holding_back():
         signal.raise_signal(number)
         if failure is not None:
             raise failure
@@ -49,7 +49,7 @@ def test_an_interrupt_is_one_after_the_block():
 
 def test_what_is_ignored_stays_ignored(heard):
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    with holding_back([signal.SIGUSR2]):
+    with holding_back():
         assert signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN
         signal.raise_signal(signal.SIGUSR2)
     assert heard == []
