@@ -109,6 +109,20 @@ def parse_json(raw: bytes | str) -> Any:
     return value
 
 
+def parse_object(raw: bytes | str) -> dict[str, Any]:
+    """Parse a JSON object; empty for anything else."""
+    try:
+        value = parse_json(raw)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: object) -> list[dict[str, Any]]:
+    """Return the objects in a list of JSON; none if it is not a list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def has_unusable_text(text: str, value: object) -> bool:
     """Return True if `value`, parsed from the JSON or TOML `text`, has a text with NUL or half a surrogate pair.
 

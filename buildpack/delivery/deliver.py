@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
@@ -81,11 +81,8 @@ def platform_of_engine(platforms: Sequence[Platform], environ: Mapping[str, str]
     from buildpack.oci.manifest import serves
     from buildpack.stacks.platforms import native_platform
 
-    connection = Connection(require_engine(environ))
-    try:
+    with closing(Connection(require_engine(environ))) as connection:
         engine = engine_platform(connection) or native_platform()
-    finally:
-        connection.close()
     found = next((platform for platform in platforms if serves(platform, engine)), None)
     if found is None:
         raise errors.engine_of_another_platform(str(engine), [str(platform) for platform in platforms])
@@ -193,17 +190,17 @@ class Delivery(Listener):
             return
         from buildpack.oci.engine_host import require_engine
         from buildpack.oci.engine_load import Loading
+        from buildpack.oci.engine_upload import EngineUpload
 
-        self._loading = self._exits.enter_context(
-            Loading(
-                require_engine(self._session.environ),
-                references,
-                self._session.store.open,
-                platform=platform,
-                observer=lambda sent: self._session.observer(Progress(stage="load", done=sent, unit="bytes")),
-                warm_up=self._warm_up,
-            )
+        upload = EngineUpload(
+            require_engine(self._session.environ),
+            references,
+            self._session.store.open,
+            platform=platform,
+            observer=lambda sent: self._session.observer(Progress(stage="load", done=sent, unit="bytes")),
+            warm_up=self._warm_up,
         )
+        self._loading = self._exits.enter_context(Loading(upload))
         if unknown:
             self._loading.expect()
         for layer in stack:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from buildpack.dataclass import dataclass, replace
+from buildpack.dataclass import replace
 from buildpack.errors import delivery as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Image
@@ -18,18 +18,6 @@ if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
     from buildpack.session import Session
     from buildpack.steps.built import Built, BuiltImage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    """Opens blobs of the store for a push. They are verified as they are read."""
-
-    store: Store
-
-    def __call__(self, digest: Digest) -> BinaryIO:
-        if not self.store.has(digest):
-            raise FileNotFoundError(str(digest))
-        return self.store.open(digest)
 
 
 def parse_targets(texts: Sequence[str]) -> tuple[Reference, ...]:
@@ -89,7 +77,7 @@ def _push_image(built: BuiltImage, references: Sequence[Reference], session: Ses
     return push_image(
         built.image,
         references,
-        _Source(store=session.store),
+        session.store.open,
         transport=session.transport,
         present=named,
         # No registry has a layer that was written just now and that an image of the same app lacks.
@@ -133,7 +121,7 @@ def push_stored(image: Image | ImageIndex, references: Sequence[Reference], sess
 
     def push(each: Image, names: Sequence[Reference]) -> Pushed:
         bases = _bases(each, names[0].registry, store)
-        return push_image(each, names, _Source(store=store), transport=transport, mounts=bases, observer=observer)
+        return push_image(each, names, store.open, transport=transport, mounts=bases, observer=observer)
 
     try:
         return _push_all(image, references, push, transport=transport)

@@ -119,11 +119,3 @@ def blob_damaged(digest: object, root: Path) -> LostError:
         why="Its bytes no longer have this digest, so it was dropped.",
         hint="build again; what is missing is made or fetched again. If it happens again, check the disk.",
     )
-
-
-def blob_mismatch(expected: object, found: object) -> MachineError:
-    return MachineError(
-        f"received bytes that are not {expected}",
-        why=f"Their digest is {found}.",
-        hint="try again; if it happens again, a proxy, a mirror or a disk alters them.",
-    )

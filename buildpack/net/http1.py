@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 
 from buildpack.bounded import parse_integer
 from buildpack.net.pace import Pace
-from buildpack.net.sockets import set_pace
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -259,11 +258,6 @@ class Connection:
         response = Response(self._file, method=method, url=url, release=release)
         pace.answered(response.size)
         return response
-
-    def begin(self, pace: Pace) -> Pace:
-        """Set the pace of the next exchange."""
-        set_pace(self.socket, pace)
-        return pace
 
 
 def render_head(method: str, target: str, fields: Mapping[str, str]) -> bytes:

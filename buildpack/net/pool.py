@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _CONNECT = 10.0
 """Seconds."""
+_IDLE = 16
+"""Connections kept to each server."""
 _PATH = "!$%&'()*+,/:;=@[]~"
 """Characters besides letters and digits that stay unquoted in a path: a changed path would break its signature."""
 
@@ -34,19 +36,14 @@ class ProxyError(ConnectionError):
 
 
 class Pool:
-    """Owns the connections to servers, and keeps `limit` idle ones to each; threads share it."""
+    """Owns the connections to servers, and keeps some idle ones to each; threads share it."""
 
-    def __init__(self, contexts: Contexts, *, limit: int = 16) -> None:
+    def __init__(self, contexts: Contexts) -> None:
         self._contexts = contexts
         self._names = Names()
-        self._limit = limit
         self._lock = threading.Lock()
         self._idle: dict[_Key, list[Connection]] = {}
         self._closed = False
-
-    def warm(self) -> None:
-        """Load the TLS context; raises the error of `Contexts` if the authorities cannot be read."""
-        self._contexts.context(verified=True)
 
     def close(self) -> None:
         """Close the idle connections, and keep none from now on."""
@@ -83,7 +80,7 @@ class Pool:
         key = (parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme], proxy)
         connection = self._take(key) or self._connect(key, pace)
         try:
-            connection.begin(pace)
+            set_pace(connection.socket, pace)
             broken = connection.send(head, body or ())
             try:
                 response = connection.answer(
@@ -113,7 +110,7 @@ class Pool:
     def _take_back(self, key: _Key, connection: Connection, usable: bool) -> None:  # noqa: FBT001  called by Response
         with self._lock:
             kept = self._idle.setdefault(key, []) if usable and not self._closed else None
-            if kept is not None and len(kept) < self._limit:
+            if kept is not None and len(kept) < _IDLE:
                 kept.append(connection)
                 return
         connection.close()
@@ -122,7 +119,7 @@ class Pool:
         scheme, host, port, proxy = key
         encrypted = scheme == "https"
         if encrypted or proxy.startswith("https:"):
-            self.warm()  # raise its errors before anything is open
+            self._contexts.context(verified=True)  # raise its errors before anything is open
         if proxy:
             opened = self._reach_proxy(proxy, host, port, tunnel=encrypted, pace=pace)
         else:

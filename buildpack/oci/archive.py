@@ -7,14 +7,13 @@ load` and `skopeo copy` (oci-archive: and docker-archive:) all accept it. The sa
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from buildpack.bounded import parse_json
+from buildpack.bounded import objects_in, parse_json
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import Image, canonical_json
@@ -31,29 +30,36 @@ _CHUNK = 1 << 20
 def write_archive_file(image: Image | ImageIndex, open_blob: OpenBlob, path: Path, references: Sequence[str]) -> int:
     """Write the archive to `path`, whole or not at all; return its size in bytes. Raises MachineError.
 
-    A docker-archive has no index: its readers get the first of the index's images.
+    A device or a pipe such as ``/dev/stdout`` is written into. A docker-archive has no index: its readers get the first
+    of the index's images.
     """
-
-    def write(out: BinaryIO) -> None:
-        write_archive(image, open_blob, out, references)
-
     if os.path.isdir(path):
         raise errors.cannot_write(str(path), "it is a folder")
     if os.path.exists(path) and not os.path.isfile(path):
-        return _write_into(path, write)
-    _write_whole(path, write)
-    return path.stat().st_size
+        with _worded(path), path.open("wb", _CHUNK) as out:
+            return write_archive(image, open_blob, out, references)
+    with _whole(path) as out:
+        return write_archive(image, open_blob, out, references)
 
 
-def write_archive(image: Image | ImageIndex, open_blob: OpenBlob, out: BinaryIO, references: Sequence[str]) -> None:
-    """Write the archive; `references` are full names."""
-    out.writelines(small_file(name, body) for name, body in archive_documents(image, references))
+def write_archive(image: Image | ImageIndex, open_blob: OpenBlob, out: BinaryIO, references: Sequence[str]) -> int:
+    """Write the archive; `references` are full names. Return its size in bytes."""
+    size = 0
+
+    def write(piece: bytes) -> None:
+        nonlocal size
+        out.write(piece)
+        size += len(piece)
+
+    for name, body in archive_documents(image, references):
+        write(small_file(name, body))
     for layer in {layer.digest: layer for layer in image.layers}.values():
-        out.write(file_header(blob_path(layer.digest), layer.size))
+        write(file_header(blob_path(layer.digest), layer.size))
         with open_blob(layer.digest) as blob:
-            copy_exactly(blob, out.write, layer.size, str(layer.digest))
-        out.write(padding(layer.size))
-    out.write(END)
+            copy_exactly(blob, write, layer.size, str(layer.digest))
+        write(padding(layer.size))
+    write(END)
+    return size
 
 
 def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, references: Sequence[str]) -> None:
@@ -65,25 +71,22 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
     `folder` holds something else, MachineError if it cannot be written.
     """
     if os.path.exists(folder) and not os.path.isdir(folder):
-        _read_listed(folder)
-    _make_folder(folder)
+        raise errors.folder_taken(str(folder))
+    with _worded(folder):
+        make_folder(folder)
     with _alone(folder):
         _read_listed(folder)
-        _write_whole(folder / "oci-layout", _writer(LAYOUT))
-    _make_folder(folder / "blobs" / "sha256")
+        _write(folder / "oci-layout", LAYOUT)
+    with _worded(folder / "blobs" / "sha256"):
+        make_folder(folder / "blobs" / "sha256")
     for layer in image.layers:
         target = folder / blob_path(layer.digest)
-        if os.path.exists(target) and target.stat().st_size == layer.size:
-            continue
-
-        def write(out: BinaryIO, digest: Digest = layer.digest, size: int = layer.size) -> None:
-            with open_blob(digest) as blob:
-                copy_exactly(blob, out.write, size, str(digest))
-
-        _write_whole(target, write)
+        if not os.path.exists(target) or target.stat().st_size != layer.size:
+            with _whole(target) as out, open_blob(layer.digest) as blob:
+                copy_exactly(blob, out.write, layer.size, str(layer.digest))
     for name, body in archive_documents(image, references):
         if name.startswith("blobs/"):
-            _write_whole(folder / name, _writer(body))
+            _write(folder / name, body)
     with _alone(folder):
         kept = [
             item
@@ -91,7 +94,7 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
             if (name_of(item) not in references if name_of(item) else item.get("digest") != str(image.digest))
         ]
         listed = sorted(kept + _index_entries(image, references), key=lambda item: (name_of(item), str(item["digest"])))
-        _write_whole(folder / "index.json", _writer(render_index(listed)))
+        _write(folder / "index.json", render_index(listed))
 
 
 @contextmanager
@@ -136,13 +139,6 @@ def _index_entries(image: Image | ImageIndex, references: Sequence[str]) -> list
     return [describe(image, name) for name in sorted(set(references))] or [describe(image)]
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise errors.cannot_write(str(folder), error.strerror or str(error)) from None
-
-
 def _read_listed(folder: Path) -> list[dict[str, Any]]:
     """Return the descriptors that the layout in `folder` lists; none if it is new, empty or incomplete."""
     try:
@@ -151,67 +147,50 @@ def _read_listed(folder: Path) -> list[dict[str, Any]]:
         if (folder / "oci-layout").read_bytes() == LAYOUT and not os.path.exists(folder / "index.json"):
             return []
         listed = parse_json((folder / "index.json").read_bytes())["manifests"]
-    except NotADirectoryError:
-        raise errors.folder_taken(str(folder)) from None
-    except FileNotFoundError as error:
-        if Path(str(error.filename)) == folder:
-            return []
-        raise errors.folder_taken(str(folder)) from None
-    except (ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         raise errors.folder_taken(str(folder)) from None
     except OSError as error:
         raise errors.cannot_write(str(folder), error.strerror or str(error)) from None
-    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    return objects_in(listed)
 
 
-def _writer(body: bytes) -> Callable[[BinaryIO], None]:
-    def write(out: BinaryIO) -> None:
+@contextmanager
+def _worded(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise errors.cannot_write(str(path), error.strerror or str(error)) from None
+
+
+def _write(path: Path, body: bytes) -> None:
+    with _whole(path) as out:
         out.write(body)
 
-    return write
 
-
-def _write_into(path: Path, write: Callable[[BinaryIO], None]) -> int:
-    """Write into a device or a pipe such as ``/dev/stdout``, which no file may replace; return the number of bytes."""
-    size = 0
-
-    class Counted(io.FileIO):
-        def write(self, piece: Any, /) -> int:
-            nonlocal size
-            count = super().write(piece) or 0
-            size += count
-            return count
-
-    try:
-        with io.BufferedWriter(Counted(path, "wb"), _CHUNK) as out:
-            write(out)
-    except OSError as error:
-        raise errors.cannot_write(str(path), error.strerror or str(error)) from None
-    return size
-
-
-def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file in the folder of `path`, then move it there: readers see all of it or nothing."""
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file in the folder of `path`, and move it there at the end: readers see all of it or nothing."""
     beside = path.with_name(f".{path.name[:100]}.{os.urandom(6).hex()}")
     try:
-        with beside.open("wb") as out:
-            write(out)
-            out.flush()
-            os.fsync(out.fileno())
-        beside.chmod(0o644)  # independent of the umask
-        beside.replace(path)
-    except OSError as error:
-        raise errors.cannot_write(str(path), error.strerror or str(error)) from None
+        with _worded(path):
+            with beside.open("wb") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            beside.chmod(0o644)  # independent of the umask
+            beside.replace(path)
     finally:
         with suppress(OSError):
             beside.unlink()
 
 
-def copy_exactly(source: BinaryIO, write: Callable[[bytes], object], size: int, name: str) -> None:
-    """Copy `size` bytes; a blob of a different length would shift everything after it."""
+def copy_exactly(
+    source: BinaryIO, write: Callable[[bytes], object], size: int, name: str, *, origin: str = "the image"
+) -> None:
+    """Copy `size` bytes; raises StackError for a blob of another length, which would shift everything after it."""
     left = size
     while left and (chunk := source.read(min(left, _CHUNK))):
         write(chunk)
         left -= len(chunk)
     if left or source.read(1):
-        raise errors.blob_damaged("the image", name, f"it is not {size} bytes long")
+        raise errors.blob_damaged(origin, name, f"it is not {size} bytes long")

@@ -7,7 +7,6 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -32,18 +31,6 @@ def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
             done += os.write(descriptor, rest[done:])
 
 
-def create_file(path: Path, content: bytes, temporary: Path) -> None:
-    """Write a file in the folder `temporary` and link it to `path`, unless another process was faster."""
-    descriptor, made = create_temporary(temporary)
-    try:
-        write_all(descriptor, content)
-        with suppress(FileExistsError):
-            path.hardlink_to(made)
-    finally:
-        made.unlink()
-        os.close(descriptor)
-
-
 def replace_file(path: Path, content: bytes, temporary: Path, *, durable: bool) -> None:
     """Write a small file in the folder `temporary`, and rename it to `path`; `durable` forces it to the disk."""
     descriptor, made = create_temporary(temporary)
@@ -66,14 +53,13 @@ def replace_file(path: Path, content: bytes, temporary: Path, *, durable: bool) 
 class BlobWriter:
     """A blob that is being written to a temporary file; `commit` moves it into the store.
 
-    A `with` block that ends without `commit` removes the file.
+    A `with` block that ends without `commit` removes the file. The bytes are not hashed here, because every writer
+    hashes them anyway.
     """
 
-    def __init__(self, root: Path, temporary: Path, destination: Callable[[Digest], Path], *, hashed: bool) -> None:
+    def __init__(self, root: Path, temporary: Path, destination: Callable[[Digest], Path]) -> None:
         self._root = root
         self._destination = destination
-        self._hash = hashlib.sha256() if hashed else None
-        self.size = 0
         try:
             self._descriptor, path = create_temporary(temporary)
         except OSError as error:
@@ -91,27 +77,17 @@ class BlobWriter:
 
     def write(self, piece: bytes | bytearray | memoryview, /) -> int:
         """Write all these bytes; raises MachineError if the disk is full."""
-        if self._hash is not None:
-            self._hash.update(piece)
         try:
             write_all(self._descriptor, piece)
         except OSError as error:
             raise errors.store_failed(self._root, error) from error
-        self.size += len(piece)
         return len(piece)
 
-    def commit(self, digest: Digest | None = None) -> Digest:
-        """Move the blob into the store, and return its digest.
+    def commit(self, digest: Digest) -> None:
+        """Move the blob into the store under the digest of its bytes.
 
-        Raises MachineError if `digest` is given and is not the digest of the bytes. No fsync: a crash may shorten the
-        blob, but its size shows that, and the next build makes it again.
+        No fsync: a crash may shorten the blob, but its size shows that, and the next build makes it again.
         """
-        if self._hash is not None:
-            found = Digest(self._hash.hexdigest())
-            if digest is not None and digest != found:
-                raise errors.blob_mismatch(digest, found)
-            digest = found
-        assert digest is not None, "a writer that does not hash needs the digest"
         assert self._path is not None, "a blob is committed once"
         try:
             self._path.replace(self._destination(digest))
@@ -119,15 +95,17 @@ class BlobWriter:
             raise errors.store_failed(self._root, error) from error
         self._path = None
         os.close(self._descriptor)
-        return digest
 
 
 class BlobReader(io.BufferedReader):
-    """A blob's stream that reads on if its reader fails, so that damage raises LostError.
+    """A blob's stream; raises what `damaged` raises, with the inode, at the end of bytes without the digest.
 
-    The gzip or tar reader of a damaged layer fails long before the last byte, and would report a bad image. OSError
-    passes unchanged: a network that fails says nothing about the blob.
+    If its reader fails, it reads on: the gzip or tar reader of a damaged layer fails long before the last byte, and
+    would report a bad image. OSError passes unchanged: a network that fails says nothing about the blob.
     """
+
+    def __init__(self, descriptor: int, digest: Digest, damaged: Callable[[int], NoReturn]) -> None:
+        super().__init__(_VerifiedFile(descriptor, digest, damaged), 1 << 18)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -141,53 +119,34 @@ class BlobReader(io.BufferedReader):
             super().__exit__(kind, error, trace)
 
 
-class VerifiedFile(io.RawIOBase):
+class _VerifiedFile(io.FileIO):
     """A blob's file, hashed as it is read; `damaged` is called with its inode if the bytes do not have the digest.
 
     The file owns `descriptor`. Bytes are hashed in order, so a reader that skips some of them gets no verification.
     """
 
+    # The methods of FileIO would not call `readinto`.
+    read = io.RawIOBase.read  # type: ignore[assignment]  # typeshed: FileIO takes None, too
+    readall = io.RawIOBase.readall
+
     def __init__(self, descriptor: int, digest: Digest, damaged: Callable[[int], NoReturn]) -> None:
-        super().__init__()
-        self._descriptor = descriptor
-        self._size = os.fstat(self._descriptor).st_size
+        super().__init__(descriptor)
+        self._size = os.fstat(descriptor).st_size
         self._digest = digest
         self._damaged = damaged
         self._hash = hashlib.sha256()
         self._hashed = 0
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move to a byte; bytes that were hashed stay hashed."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # Buffer is 3.12's
-        """Read into `buffer`; raises MachineError at the last byte of a damaged blob."""
-        count = os.preadv(self._descriptor, [buffer], self._position)
-        end = self._position + count
-        if self._position <= self._hashed < end or self._hashed == self._size == end:
-            self._hash.update(memoryview(buffer)[self._hashed - self._position : count])
+        position = self.tell()
+        count = super().readinto(buffer) or 0
+        end = position + count
+        if position <= self._hashed < end or self._hashed == self._size == end:
+            self._hash.update(memoryview(buffer)[self._hashed - position : count])
             self._hashed = end
             if end >= self._size and Digest(self._hash.hexdigest()) != self._digest:
-                self._damaged(os.fstat(self._descriptor).st_ino)
-        self._position = end
+                self._damaged(os.fstat(self.fileno()).st_ino)
         return count
-
-    def close(self) -> None:
-        """Close the file."""
-        if not self.closed:
-            os.close(self._descriptor)
-        super().close()
 
 
 def seal(value: Mapping[str, object]) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import BinaryIO, Literal
 
 from buildpack.dataclass import dataclass
@@ -200,21 +199,17 @@ class _Unpacked:
 
     @property
     def diff_id(self) -> Digest:
-        """The digest of the bytes read so far; of the whole tar once `members` has ended."""
+        """The digest of the bytes read so far; of the whole tar once `rows` has ended."""
         return Digest(self._hash.hexdigest())
 
-    def members(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
-        """Yield the entries; call this inside `judged`."""
-        pieces = self._pieces()
-        yield from read_members(pieces, origin="the layer")
-        for _ in pieces:
-            pass
-
-    @contextmanager
-    def judged(self) -> Iterator[None]:
-        """Stop reading if the blob is not a layer, and remember why."""
+    def rows(self) -> Iterator[tuple[str, _Row]]:
+        """Yield each entry; stop if the blob is not a layer, and remember why."""
         try:
-            yield
+            pieces = self._pieces()
+            for member, content in read_members(pieces, origin="the layer"):
+                yield member.path, _row(member, content)
+            for _ in pieces:
+                pass
         except StackError as error:
             self.trouble = f"{error.what}: {error.why.rstrip('.')}"
         except (zlib.error, EOFError) as error:
@@ -254,28 +249,23 @@ class _Table:
         self.more = 0
 
     def fill(self, unpacked: _Unpacked) -> None:
-        with unpacked.judged():
-            for member, content in unpacked.members():
-                self._waiting[member.path] = _row(member, content)
+        self._waiting.update(unpacked.rows())
         self.size = unpacked.size
 
     def compare(self, unpacked: _Unpacked) -> None:
-        with unpacked.judged():
-            for member, content in unpacked.members():
-                self._compare(member, content)
+        for path, row in unpacked.rows():
+            self._compare(path, row)
         # If the layer was not read to its end, entries that were not seen may still be there.
         if not unpacked.trouble:
             for path in self._waiting:
                 self._tell(EntryDifference(path=path, only="rebuilt"))
         self.found.sort(key=lambda entry: entry.path)
 
-    def _compare(self, member: Member, content: Iterator[bytes]) -> None:
-        path = member.path
+    def _compare(self, path: str, row: _Row) -> None:
         known = self._waiting.pop(path, None)
         if known is not None:
             self._done.add(path)
-            fields = _differing(_row(member, content), known)
-            if fields:
+            if fields := _differing(row, known):
                 self._tell(EntryDifference(path=shorten(path), fields=fields))
         elif path in self._done:
             twice = ValueDifference(path="occurs", image="twice", rebuilt="once")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from buildpack.bounded import parse_json
+from buildpack.bounded import objects_in, parse_object
 from buildpack.dataclass import dataclass
 
 _SHOWN = 300
@@ -26,7 +26,7 @@ def compare_configs(own: bytes, other: bytes, *, same_layers: bool) -> Iterator[
     """Yield the values that differ; values that depend on layers only with `same_layers`."""
     if own == other:
         return
-    left, right = _parse(own), _parse(other)
+    left, right = parse_object(own), parse_object(other)
     if not same_layers:
         # Differences of layers are reported with the layers.
         for config in (left, right):
@@ -37,32 +37,15 @@ def compare_configs(own: bytes, other: bytes, *, same_layers: bool) -> Iterator[
 
 def compare_manifests(own: bytes, other: bytes) -> Iterator[ValueDifference]:
     """Yield the values that differ; of layers, only those that both manifests name."""
-    left, right = _parse(own), _parse(other)
-    for manifest in (left, right):
-        layers = manifest.get("layers")
-        rows = [each for each in layers if isinstance(each, dict)] if isinstance(layers, list) else []
-        manifest["layers"] = rows
+    left, right = parse_object(own), parse_object(other)
+    layers = [{str(row.get("digest")): row for row in objects_in(each.get("layers"))} for each in (left, right)]
+    # Other layers are compared in `compare`.
+    shared = {digest: digest.removeprefix("sha256:")[:12] for digest in layers[1] if digest in layers[0]}
+    for manifest, rows in zip((left, right), layers, strict=True):
         config = manifest.get("config")
         manifest["config"] = config.get("mediaType") if isinstance(config, dict) else None
-    left["layers"], right["layers"] = _of_the_same(left["layers"], right["layers"])
+        manifest["layers"] = {name: rows[digest] for digest, name in shared.items()}
     yield from _differing_values(left, right, "manifest")
-
-
-def _of_the_same(own: list[Any], others: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the descriptors of layers that both have, by digest; other layers are compared in `compare`."""
-    left, right = ({str(row.get("digest")): row for row in rows} for rows in (own, others))
-    shared = {digest: digest.removeprefix("sha256:")[:12] for digest in right if digest in left}
-    return {name: left[digest] for digest, name in shared.items()}, {
-        name: right[digest] for digest, name in shared.items()
-    }
-
-
-def _parse(raw: bytes) -> dict[str, Any]:
-    try:
-        found = parse_json(raw)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _by_name(config: dict[str, Any]) -> dict[str, Any]:

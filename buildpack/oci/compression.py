@@ -11,7 +11,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
 
 HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """Magic, DEFLATE, no flags, no time, no XFL, operating system unknown."""
@@ -33,14 +36,6 @@ class CannotDecompressError(ValueError):
     """A compressed file that is damaged, cut short, or needs too much memory."""
 
 
-class Readable(Protocol):
-    """The source that `gunzip` reads."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, none at the end."""
-        ...
-
-
 def footer(crc32: int, size: int) -> bytes:
     """Return the footer of a member that inflates to `size` bytes."""
     return _footer.pack(crc32, size & 0xFFFFFFFF)
@@ -54,7 +49,7 @@ def member(content: bytes | bytearray) -> bytes:
     return b"".join((HEADER, packed, footer(deflate.crc32(content), len(content))))
 
 
-def gunzip(source: Readable) -> Iterator[bytes]:
+def gunzip(source: SupportsRead[bytes]) -> Iterator[bytes]:
     """Inflate any number of members, yielding at most 1 MiB at a time.
 
     Raises zlib.error for bytes that are not gzip's or fail their checksum, EOFError if the last member is cut short.

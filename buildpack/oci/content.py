@@ -165,7 +165,8 @@ def reader(content: Deflated | FileSlice) -> Iterator[ReadAt]:
         elif content.size <= WHOLE:
             yield _inflated_at_once(descriptor, content)
         else:
-            yield _Restartable(descriptor, content).read_at
+            with Sources() as sources:
+                yield _Restartable(sources, content).read_at
 
 
 def _inflated_at_once(descriptor: int, content: Deflated) -> ReadAt:
@@ -181,39 +182,30 @@ def _inflated_at_once(descriptor: int, content: Deflated) -> ReadAt:
 
 
 class _Restartable:
-    """Reads a DEFLATE stream forwards, and from the start again for an earlier offset."""
+    """Reads a DEFLATE stream forwards, and from the start again for an earlier offset; damage counts as its end."""
 
-    def __init__(self, descriptor: int, content: Deflated) -> None:
-        self._descriptor = descriptor
+    def __init__(self, sources: Sources, content: Deflated) -> None:
+        self._sources = sources
         self._content = content
         self._restart()
 
     def _restart(self) -> None:
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._consumed = 0
+        self._pieces = filter(None, self._sources.pieces(self._content))
         self._start = 0
         self._window = b""
 
     def read_at(self, offset: int, size: int) -> bytes:
         if offset < self._start:
             self._restart()
-        while self._start + len(self._window) < offset + size and self._advance(offset):
-            pass
+        while self._start + len(self._window) < offset + size and (piece := self._next()):
+            dropped = max(0, min(offset - self._start, len(self._window)))
+            self._start += dropped
+            self._window = self._window[dropped:] + piece
         begin = offset - self._start
         return self._window[begin : begin + size]
 
-    def _advance(self, keep_from: int) -> bool:
-        """Inflate another piece, and drop the bytes before `keep_from`; return False at the end."""
-        piece = self._inflater.unconsumed_tail
-        if not piece:
-            left = self._content.compressed - self._consumed
-            piece = os.pread(self._descriptor, min(_CHUNK, left), self._content.offset + self._consumed)
-            self._consumed += len(piece)
+    def _next(self) -> bytes:
         try:
-            made = self._inflater.decompress(piece, _CHUNK)
-        except zlib.error:
-            return False
-        keep = max(0, min(keep_from - self._start, len(self._window)))
-        self._start += keep
-        self._window = self._window[keep:] + made
-        return bool(made) or (bool(piece) and not self._inflater.eof)
+            return next(self._pieces, b"")
+        except ContentDamagedError:
+            return b""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from buildpack.bounded import parse_json, parse_port
+from buildpack.bounded import parse_object, parse_port
 from buildpack.dataclass import dataclass
 from buildpack.errors import transfer as errors
 
@@ -144,10 +144,9 @@ def _context_names(folder: Path) -> list[str]:
 def _read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object; empty if it is missing or malformed, as for the `docker` command."""
     try:
-        body = parse_json(path.read_bytes())
-    except (OSError, ValueError):
+        return parse_object(path.read_bytes())
+    except OSError:
         return {}
-    return body if isinstance(body, dict) else {}
 
 
 def _lets_in(path: Path) -> bool:

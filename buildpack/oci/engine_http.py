@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from buildpack.bounded import parse_json
+from buildpack.bounded import parse_object
 from buildpack.dataclass import dataclass
 from buildpack.errors import EngineError
 from buildpack.errors import transfer as errors
 from buildpack.net import http1
 from buildpack.net.pace import Pace
-from buildpack.net.sockets import make_context, paced
+from buildpack.net.sockets import make_context, paced, set_pace
 from buildpack.oci.engine_host import Endpoint
 
 _CONNECT_TIMEOUT = 10.0
@@ -33,11 +34,7 @@ class Answer:
 
     def object(self) -> dict[str, Any]:
         """Return the body's JSON object; empty if it is not one."""
-        try:
-            value = parse_json(self.body)
-        except ValueError:
-            return {}
-        return value if isinstance(value, dict) else {}
+        return parse_object(self.body)
 
     @property
     def failure(self) -> str:
@@ -49,12 +46,7 @@ class Answer:
             said = self.object()
             return str(said.get("message") or said.get("cause") or f"status {self.status}").strip()
         for line in self.body.splitlines():
-            try:
-                message = parse_json(line)
-            except ValueError:
-                continue
-            if not isinstance(message, dict):
-                continue
+            message = parse_object(line)
             if message.get("error") or message.get("errorDetail"):
                 detail = message.get("errorDetail")
                 return str(message.get("error") or (detail.get("message") if isinstance(detail, dict) else detail))
@@ -83,10 +75,9 @@ class Connection:
 
     def _begin(self) -> Pace:
         """Start the time of an exchange: an engine may be silent while it unpacks, and has hours in all."""
-        return self._connection.begin(Pace(self._slow, patience=self._timeout, steady=False))
-
-    def _slow(self, reason: str) -> EngineError:
-        return errors.engine_slow(str(self._endpoint), reason)
+        pace = Pace(partial(errors.engine_slow, str(self._endpoint)), patience=self._timeout, steady=False)
+        set_pace(self._connection.socket, pace)
+        return pace
 
     def ask(self, method: str, path: str) -> Answer:
         """Send a request without a body, and read the answer."""

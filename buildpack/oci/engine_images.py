@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from buildpack.bounded import parse_json
+from buildpack.bounded import objects_in, parse_json
 from buildpack.dataclass import dataclass
 from buildpack.errors import BuildpackError
 from buildpack.errors import transfer as errors
@@ -17,7 +18,7 @@ from buildpack.oci.engine_host import Endpoint
 from buildpack.oci.engine_http import Answer, Connection
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.manifest import MANIFEST_LIMIT
-from buildpack.oci.reference import parse_reference
+from buildpack.oci.reference import full_name, parse_reference
 
 if TYPE_CHECKING:
     from buildpack.oci.archive import OpenBlob
@@ -97,12 +98,9 @@ def find_image(connection: Connection, image: Image, kind: Kind) -> dict[str, An
 
 
 def _lacks_blobs(found: dict[str, Any], digest: Digest) -> bool:
-    listed = found.get("Manifests")
-    return isinstance(listed, list) and any(
-        isinstance(item, dict)
-        and (item.get("Descriptor") or {}).get("digest") == str(digest)
-        and item.get("Available") is False
-        for item in listed
+    return any(
+        (item.get("Descriptor") or {}).get("digest") == str(digest) and item.get("Available") is False
+        for item in objects_in(found.get("Manifests"))
     )
 
 
@@ -123,7 +121,7 @@ def _stored_layers(image: dict[str, Any], open_blob: OpenBlob) -> tuple[str, ...
 
 def name_image(connection: Connection, endpoint: Endpoint, found: dict[str, Any], references: Iterable[str]) -> None:
     """Give an image the names that it lacks; raises EngineError."""
-    have = {_full(name) for name in found.get("RepoTags") or []}
+    have = {full_name(name) for name in found.get("RepoTags") or []}
     for reference in references:
         if reference in have:
             continue
@@ -166,26 +164,15 @@ def _siblings(endpoint: Endpoint, reference: str) -> list[str]:
     """Return the newest images of the same repository, because pipelines give each build a new tag."""
     repository = parse_reference(reference).name.removeprefix("docker.io/").removeprefix("library/")
     asked = quote(json.dumps({"reference": [repository]}))
-    connection = Connection(endpoint, timeout=_PATIENCE)
     try:
-        listed = parse_json(connection.ask("GET", f"/images/json?filters={asked}").body)
+        with closing(Connection(endpoint, timeout=_PATIENCE)) as connection:
+            listed = objects_in(parse_json(connection.ask("GET", f"/images/json?filters={asked}").body))
     except (BuildpackError, ValueError):
         return []
-    finally:
-        connection.close()
-    if not isinstance(listed, list):
-        return []
-    return [str(item["Id"]) for item in listed[:_SIBLINGS] if isinstance(item, dict) and "Id" in item]
+    return [str(item["Id"]) for item in listed[:_SIBLINGS] if "Id" in item]
 
 
 def _diff_ids(image: dict[str, Any]) -> tuple[str, ...]:
     rootfs = image.get("RootFS")
     layers = rootfs.get("Layers") if isinstance(rootfs, dict) else None
     return tuple(str(layer) for layer in layers) if isinstance(layers, list) else ()
-
-
-def _full(name: str) -> str:
-    try:
-        return str(parse_reference(name))
-    except BuildpackError:
-        return name

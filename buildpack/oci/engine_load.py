@@ -9,15 +9,12 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import BinaryIO, Self
 
 from buildpack.oci.archive import OpenBlob
-from buildpack.oci.engine_host import Endpoint, parse_host
+from buildpack.oci.engine_host import Endpoint
 from buildpack.oci.engine_upload import EngineUpload, Loaded
-from buildpack.oci.image import Image, Layer, Platform
-
-if TYPE_CHECKING:
-    from buildpack.oci.warm_up import WarmUp
+from buildpack.oci.image import Image, Layer
 
 _TICK = 0.01
 """Seconds between two looks at an engine that is busy with a prefix."""
@@ -32,32 +29,11 @@ _Step = Callable[[], Loaded | None]
 class Loading:
     """Loads one image into one engine: `offer` its layers from the bottom up, then `finish`.
 
-    Only `ready`, `result` and `finish` wait; a thread does the work. `references` are the full names of the image; the
-    engine's image with the first name, and those in `candidates` (references or IDs), may share layers with it.
-    `observer` is called in the thread with the number of bytes sent. `warm_up` is connected to the same engine.
+    Only `ready`, `result` and `finish` wait; a thread does the work of `upload`.
     """
 
-    def __init__(
-        self,
-        host: Endpoint | str,
-        references: Sequence[str],
-        open_blob: OpenBlob,
-        *,
-        platform: Platform,
-        candidates: Sequence[str] = (),
-        observer: Callable[[int], object] | None = None,
-        warm_up: WarmUp | None = None,
-    ) -> None:
-        endpoint = parse_host(host, source="the engine's host") if isinstance(host, str) else host
-        self._upload = EngineUpload(
-            endpoint,
-            references,
-            open_blob,
-            platform=platform,
-            candidates=candidates,
-            observer=observer,
-            warm_up=warm_up,
-        )
+    def __init__(self, upload: EngineUpload) -> None:
+        self._upload = upload
         self._steps: queue.SimpleQueue[_Step | None] = queue.SimpleQueue()
         self._tars: list[BinaryIO] = []
         self._inspected = threading.Event()
@@ -149,12 +125,13 @@ def load(
     open_blob: OpenBlob,
     references: Sequence[str],
     *,
-    host: Endpoint | str,
+    host: Endpoint,
     candidates: Sequence[str] = (),
     observer: Callable[[int], object] | None = None,
 ) -> Loaded:
-    """Load a whole image under `references`, sending only what the engine lacks; raises EngineError. See `Loading`."""
-    with Loading(
+    """Load a whole image under `references`, sending only what the engine lacks; raises EngineError."""
+    upload = EngineUpload(
         host, references, open_blob, platform=image.platform, candidates=candidates, observer=observer
-    ) as loading:
+    )
+    with Loading(upload) as loading:
         return loading.finish(image)

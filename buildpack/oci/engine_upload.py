@@ -10,7 +10,8 @@ whole image is sent at the end.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import BinaryIO
 
@@ -42,7 +43,12 @@ class Loaded:
 
 
 class EngineUpload:
-    """Sends one image to one engine, for one thread at a time. `inspect` comes first, `close` last."""
+    """Sends one image to one engine, for one thread at a time. `inspect` comes first, `close` last.
+
+    `references` are the full names of the image; the engine's image with the first name, and those in `candidates`
+    (references or IDs), may share layers with it. `observer` is called with the number of bytes sent. `warm_up` is
+    connected to the same engine.
+    """
 
     def __init__(
         self,
@@ -51,8 +57,8 @@ class EngineUpload:
         open_blob: OpenBlob,
         *,
         platform: Platform,
-        candidates: Sequence[str],
-        observer: Callable[[int], object] | None,
+        candidates: Sequence[str] = (),
+        observer: Callable[[int], object] | None = None,
         warm_up: WarmUp | None = None,
     ) -> None:
         self._warm_up = warm_up
@@ -136,7 +142,7 @@ class EngineUpload:
         failure, reason, more = self._send_missing(image)
         found = None if failure else self._find(image)
         if found is None and more and not _is_disk_full(failure):
-            failure, reason = self._send_whole(image), "the engine took only the whole image"
+            failure, reason = self._send_hybrid(image, image.layers), "the engine took only the whole image"
             found = None if failure else self._find(image)
         if found is None:
             said = failure or "nothing, but it does not have the image"
@@ -248,10 +254,8 @@ class EngineUpload:
         """Read the answer about a prefix."""
         assert self._pending is not None
         pending, self._pending = self._pending, None
-        try:
+        with closing(pending):
             failure = pending.answer().failure
-        finally:
-            pending.close()
         if failure:
             self._give_up(failure)
 
@@ -289,42 +293,29 @@ class EngineUpload:
             self._settle()
         if self._failure:
             return self._failure
-        upload = self._upload or self._begin()
-        self._upload = None
-        try:
+        with closing(self._upload or self._begin()) as upload:
+            self._upload = None
             self._end(upload, image.config, references=self._references)
             return upload.answer().failure
-        finally:
-            upload.close()
-
-    def _send_whole(self, image: Image) -> str:
-        return self._send_hybrid(image, image.layers)
 
     def _send_hybrid(self, image: Image, layers: Sequence[Layer]) -> str:
         """Send the archive of `archive.py` with the blobs of these layers; return the failure or ""."""
-        upload = Upload(self._endpoint, LOAD)
-        try:
+        with closing(Upload(self._endpoint, LOAD)) as upload:
             # Podman reads an OCI archive with one name only; `complete` adds the others. The archive may lack layers
             # that Podman has already.
             for name, body in archive_documents(image, self._references[:1]):
                 upload.send(small_file(name, body))
-            for layer in _unique(layers):
+            for layer in {layer.digest: layer for layer in layers}.values():
                 with self._open_blob(layer.digest) as blob:
                     self._send_file(upload, blob_path(layer.digest), blob, layer.size)
                 self._sent_layers += 1
             upload.send(END)
             upload.finish()
             return upload.answer().failure
-        finally:
-            upload.close()
 
     def _named(self, found: dict[str, object], reason: str) -> Loaded:
         name_image(self._link, self._endpoint, found, self._references)
         return Loaded(sent_bytes=self._sent_bytes, sent_layers=self._sent_layers, reason=reason)
-
-
-def _unique(layers: Sequence[Layer]) -> Iterator[Layer]:
-    return iter({layer.digest: layer for layer in layers}.values())
 
 
 def _share(has: int, total: int) -> str:

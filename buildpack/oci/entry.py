@@ -83,20 +83,17 @@ class Entry:
     mtime: int = EPOCH
 
 
-def file(
-    path: str, content: Content | bytes, *, executable: bool = False, uid: int = 0, gid: int = 0, mtime: int = EPOCH
-) -> Entry:
+def file(path: str, content: Content | bytes, *, executable: bool = False) -> Entry:
     """Make a regular file's entry, with mode 0755 or 0644."""
     body = Inline(content) if isinstance(content, bytes) else content
-    mode = 0o755 if executable else 0o644
-    return Entry(path=path, kind="file", mode=mode, content=body, uid=uid, gid=gid, mtime=mtime)
+    return Entry(path=path, kind="file", mode=0o755 if executable else 0o644, content=body)
 
 
-def directory(path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0, mtime: int = EPOCH) -> Entry:
+def directory(path: str, *, mode: int = 0o755) -> Entry:
     """Make a directory's entry."""
-    return Entry(path=path, kind="directory", mode=mode, uid=uid, gid=gid, mtime=mtime)
+    return Entry(path=path, kind="directory", mode=mode)
 
 
-def symlink(path: str, target: str, *, uid: int = 0, gid: int = 0, mtime: int = EPOCH) -> Entry:
+def symlink(path: str, target: str) -> Entry:
     """Make a symbolic link's entry."""
-    return Entry(path=path, kind="symlink", mode=0o777, target=target, uid=uid, gid=gid, mtime=mtime)
+    return Entry(path=path, kind="symlink", mode=0o777, target=target)

@@ -178,16 +178,21 @@ def assemble(
     }
     if platform.variant:
         body["variant"] = platform.variant
-    raw_config = canonical_json(body)
+    raw = canonical_json(body)
+    return Image(manifest=render_manifest(raw, stacked, annotations), config=raw, layers=stacked)
+
+
+def render_manifest(config: bytes, layers: Iterable[Layer], annotations: Mapping[str, str] | None = None) -> bytes:
+    """Return the manifest of a config and its layers."""
     manifest: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": {"mediaType": CONFIG, "digest": str(sha256(raw_config)), "size": len(raw_config)},
-        "layers": [layer.descriptor() for layer in stacked],
+        "config": {"mediaType": CONFIG, "digest": str(sha256(config)), "size": len(config)},
+        "layers": [layer.descriptor() for layer in layers],
     }
     if annotations:
         manifest["annotations"] = dict(annotations)
-    return Image(manifest=canonical_json(manifest), config=raw_config, layers=stacked)
+    return canonical_json(manifest)
 
 
 def _created_by(layer: Layer) -> str:

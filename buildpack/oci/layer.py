@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from buildpack.dataclass import dataclass
 from buildpack.errors import oci as errors
 from buildpack.oci import compression
 from buildpack.oci.content import LARGEST_PIECE, ContentDamagedError, Sources
 from buildpack.oci.digest import Digest
 from buildpack.oci.entry import Deflated, Entry, directory
+from buildpack.oci.image import Layer
 from buildpack.oci.tar import END, padding, render_header
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+    Sink = SupportsWrite[bytes | bytearray]
 
 DEFLATE_VERSION = "0.9.0"
 LAYER_FORMAT = f"1+deflate-{DEFLATE_VERSION}-l1"
@@ -35,26 +40,8 @@ _CHUNK = 1 << 20
 _OUTBOX = 128 << 10
 
 
-class Sink(Protocol):
-    """The destination of bytes."""
-
-    def write(self, piece: bytes | bytearray | memoryview, /) -> object:
-        """Write all these bytes."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerBlob:
-    """The written layer: `digest` and `size` of the gzip stream, `diff_id` and `tar_size` of the tar, in bytes."""
-
-    digest: Digest
-    diff_id: Digest
-    size: int
-    tar_size: int
-
-
-def write_layer(entries: Iterable[Entry], out: Sink, *, tar_out: Sink | None = None) -> LayerBlob:
-    """Write a layer of these entries, given in any order, and return its digests.
+def write_layer(entries: Iterable[Entry], out: Sink, *, tar_out: Sink | None = None) -> Layer:
+    """Write a layer of these entries, given in any order, and return it, without annotations.
 
     Missing parent folders are added, with root as owner and mode 0755, so that a folder is the same in every layer.
     `tar_out` also gets the uncompressed tar. Memory stays under 20 MB for all sizes. Raises AppError for a path that
@@ -140,7 +127,6 @@ class _Writer:
         self.blob_hash = hashlib.sha256()
         self.tar_hash = hashlib.sha256()
         self.size = 0
-        self.tar_size = 0
 
     def add(self, entry: Entry) -> None:
         content = entry.content
@@ -155,16 +141,12 @@ class _Writer:
             raise error.as_machine_error() from None
         self._append(padding(content.size if content else 0))
 
-    def finish(self) -> LayerBlob:
+    def finish(self) -> Layer:
         self._append(END)
         self._flush()
         self._send(b"", drain=True)
-        return LayerBlob(
-            digest=Digest(self.blob_hash.hexdigest()),
-            diff_id=Digest(self.tar_hash.hexdigest()),
-            size=self.size,
-            tar_size=self.tar_size,
-        )
+        blob, tar = Digest(self.blob_hash.hexdigest()), Digest(self.tar_hash.hexdigest())
+        return Layer(digest=blob, diff_id=tar, size=self.size)
 
     def _append(self, piece: bytes | bytearray) -> None:
         """Add tar bytes to compress; compress whole chunks at once."""
@@ -184,7 +166,6 @@ class _Writer:
 
     def _hash_tar(self, piece: bytes | bytearray) -> None:
         self.tar_hash.update(piece)
-        self.tar_size += len(piece)
         if self.tar_out is not None:
             self.tar_out.write(piece)
 

@@ -9,23 +9,24 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 
 from buildpack.bounded import open_regular, parse_json
 from buildpack.dataclass import dataclass
-from buildpack.errors import StackError, UsageError
 from buildpack.errors import transfer as errors
 from buildpack.oci import manifest as manifests
+from buildpack.oci.archive import blob_path, copy_exactly
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import CONFIG, LAYER_GZIP, LAYER_TAR, MANIFEST, Image, Layer, Platform, canonical_json
+from buildpack.oci.image import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, MANIFEST, Image, Layer, Platform, render_manifest
 from buildpack.oci.index import NAME_KEYS
 from buildpack.oci.manifest import Descriptor
-from buildpack.oci.reference import parse_reference
+from buildpack.oci.reference import full_name
 from buildpack.oci.tar_reader import TarIndex, open_tar
 
-_DOCUMENT_LIMIT = manifests.MANIFEST_LIMIT
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
 _CHUNK = 1 << 20
-_ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 
 class _Files(Protocol):
@@ -35,10 +36,6 @@ class _Files(Protocol):
     def open(self, name: str) -> BinaryIO: ...
     def leads_out(self, name: str) -> bool: ...
     def close(self) -> None: ...
-
-
-class _Sink(Protocol):
-    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +58,7 @@ class DiskImages:
         self._made: dict[Digest, bytes] = {}
         """Manifests made for a docker-archive, which has no manifests."""
         if files.size("index.json") is not None and files.size("oci-layout") is not None:
-            self._listed = self._list_index(self._read("index.json", _DOCUMENT_LIMIT), names=(), depth=0)
+            self._listed = self._list_index(self._read("index.json"), names=(), depth=0)
         elif files.size("manifest.json") is not None:
             self._listed = self._list_docker_archive()
         else:
@@ -80,16 +77,14 @@ class DiskImages:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the images, sorted; the digest of an image without a name."""
-        return tuple(sorted({name for item in self._listed for name in _names(item)}))
+        return tuple(sorted({name for item in self._listed for name in item.names}))
 
     def image(self, platform: Platform, name: str | None = None) -> Image:
         """Return the only image for `platform`, or the image with this `name` (a tag, a reference or a digest)."""
         listed = self._listed
         if name is not None:
             listed = [
-                item
-                for item in listed
-                if any(_same_name(own, name) for own in (*_names(item), str(item.descriptor.digest)))
+                item for item in listed if full_name(name) in map(full_name, (*item.names, str(item.descriptor.digest)))
             ]
             if not listed:
                 raise errors.image_not_listed(self._origin, name, self.names)
@@ -102,7 +97,7 @@ class DiskImages:
             )
         if len(fitting) > 1:
             raise errors.ambiguous_image(
-                self._origin, sorted({name for digest in fitting for name in _names(candidates[digest])})
+                self._origin, sorted({name for digest in fitting for name in candidates[digest].names})
             )
         return self._image(candidates[fitting[0]].descriptor)
 
@@ -116,42 +111,47 @@ class DiskImages:
         except OSError as error:
             raise errors.image_unreadable(self._origin, error.strerror or str(error)) from None
 
-    def fetch_blob(self, digest: Digest, size: int, out: _Sink) -> None:
+    def fetch_blob(self, digest: Digest, size: int, out: SupportsWrite[bytes]) -> None:
         """Copy one blob of `size` bytes into `out` and verify it, as `Registry.fetch_blob` does."""
-        hashed, left = hashlib.sha256(), size
+        hashed = hashlib.sha256()
+
+        def write(chunk: bytes) -> None:
+            hashed.update(chunk)
+            out.write(chunk)
+
         with self.open(digest) as blob:
-            while left and (chunk := blob.read(min(left, _CHUNK))):
-                hashed.update(chunk)
-                out.write(chunk)
-                left -= len(chunk)
-            if left or blob.read(1):
-                raise errors.blob_damaged(self._origin, str(digest), f"it is not {size} bytes long")
-        if hashed.hexdigest() != digest.hex:
-            raise errors.blob_damaged(
-                self._origin, str(digest), f"its bytes have the digest sha256:{hashed.hexdigest()}"
-            )
+            copy_exactly(blob, write, size, str(digest), origin=self._origin)
+        self._check(digest, Digest(hashed.hexdigest()))
+
+    def _check(self, digest: Digest, found: Digest) -> None:
+        if found != digest:
+            raise errors.blob_damaged(self._origin, str(digest), f"its bytes have the digest {found}")
 
     def _path(self, digest: Digest) -> str:
-        return self._aliases.get(digest, f"blobs/sha256/{digest.hex}")
+        return self._aliases.get(digest, blob_path(digest))
 
-    def _read(self, name: str, limit: int) -> bytes:
+    def _read(self, name: str, limit: int = manifests.MANIFEST_LIMIT) -> bytes:
         with self._files.open(name) as file:
-            raw = file.read(limit + 1)
+            return self._bounded(file, limit)
+
+    def _bounded(self, file: BinaryIO, limit: int) -> bytes:
+        raw = file.read(limit + 1)
         if len(raw) > limit:
             raise errors.manifest_too_large(self._origin, limit)
         return raw
 
-    def _read_blob(self, digest: Digest, limit: int) -> bytes:
+    def _read_blob(self, digest: Digest, limit: int = manifests.MANIFEST_LIMIT) -> bytes:
         """Return a small blob, verified."""
         if digest in self._made:
             return self._made[digest]
         with self.open(digest) as blob:
-            raw = blob.read(limit + 1)
-        if len(raw) > limit:
-            raise errors.manifest_too_large(self._origin, limit)
-        if sha256(raw) != digest:
-            raise errors.blob_damaged(self._origin, str(digest), f"its bytes have the digest {sha256(raw)}")
+            raw = self._bounded(blob, limit)
+        self._check(digest, sha256(raw))
         return raw
+
+    def _read_config(self, manifest: bytes) -> bytes:
+        described = manifests.parse_manifest_config(manifest, origin=self._origin)
+        return self._read_blob(described.digest, manifests.CONFIG_LIMIT)
 
     def _list_index(self, raw: bytes, *, names: tuple[str, ...], depth: int) -> list[_Listed]:
         """Return the images of an index and of its inner indexes, which may lack images for other platforms."""
@@ -160,9 +160,9 @@ class DiskImages:
             if item.attestation or (depth and self._files.size(self._path(item.digest)) is None):
                 continue
             own = tuple(dict.fromkeys(item.annotations[key] for key in NAME_KEYS if key in item.annotations)) or names
-            body = self._read_blob(item.digest, _DOCUMENT_LIMIT)
+            body = self._read_blob(item.digest)
             if not manifests.is_index(body, media_type=item.media_type, origin=self._origin):
-                listed.append(_Listed(names=own, descriptor=item))
+                listed.append(_Listed(names=own or (str(item.digest),), descriptor=item))
             elif depth < 2:
                 listed += self._list_index(body, names=own, depth=depth + 1)
         return listed
@@ -170,19 +170,12 @@ class DiskImages:
     def _platform(self, descriptor: Descriptor) -> Platform:
         if descriptor.platform is not None:
             return descriptor.platform
-        config = manifests.parse_manifest_config(
-            self._read_blob(descriptor.digest, _DOCUMENT_LIMIT), origin=self._origin
-        )
-        return manifests.parse_config_platform(
-            self._read_blob(config.digest, manifests.CONFIG_LIMIT), origin=self._origin
-        )
+        config = self._read_config(self._read_blob(descriptor.digest))
+        return manifests.parse_config_platform(config, origin=self._origin)
 
     def _image(self, descriptor: Descriptor) -> Image:
-        manifest = self._read_blob(descriptor.digest, _DOCUMENT_LIMIT)
-        config = manifests.parse_manifest_config(manifest, origin=self._origin)
-        image = manifests.parse_image(
-            manifest, self._read_blob(config.digest, manifests.CONFIG_LIMIT), origin=self._origin
-        )
+        manifest = self._read_blob(descriptor.digest)
+        image = manifests.parse_image(manifest, self._read_config(manifest), origin=self._origin)
         for layer in image.layers:
             if self._files.size(self._path(layer.digest)) is None:
                 raise errors.blob_missing(self._origin, str(layer.digest))
@@ -191,7 +184,7 @@ class DiskImages:
     def _list_docker_archive(self) -> list[_Listed]:
         """Make a manifest for each image that ``manifest.json`` lists (Docker image specification 1.2)."""
         try:
-            listed = parse_json(self._read("manifest.json", _DOCUMENT_LIMIT))
+            listed = parse_json(self._read("manifest.json"))
             return [
                 self._adopt(str(item["Config"]), [str(name) for name in item["Layers"]], item.get("RepoTags") or [])
                 for item in listed
@@ -211,19 +204,10 @@ class DiskImages:
                 self._origin, f"manifest.json has {len(layer_names)} layers, the config has {len(diff_ids)} diff_ids"
             )
         layers = [self._adopt_layer(name, diff_id) for name, diff_id in zip(layer_names, diff_ids, strict=True)]
-        manifest = canonical_json(
-            {
-                "schemaVersion": 2,
-                "mediaType": MANIFEST,
-                "config": {"mediaType": CONFIG, "digest": str(sha256(config)), "size": len(config)},
-                "layers": [layer.descriptor() for layer in layers],
-            }
-        )
+        manifest = render_manifest(config, layers)
         self._made[sha256(manifest)] = manifest
-        return _Listed(
-            names=tuple(str(tag) for tag in tags),
-            descriptor=Descriptor(media_type=MANIFEST, digest=sha256(manifest), size=len(manifest)),
-        )
+        described = Descriptor(media_type=MANIFEST, digest=sha256(manifest), size=len(manifest))
+        return _Listed(names=tuple(str(tag) for tag in tags) or (str(described.digest),), descriptor=described)
 
     def _adopt_layer(self, name: str, diff_id: Digest) -> Layer:
         """Return the layer in a file; a plain tar's digest is its diff_id, which is verified when it is copied."""
@@ -232,7 +216,7 @@ class DiskImages:
             if start[:2] != b"\x1f\x8b" and start != b"\x28\xb5\x2f\xfd":
                 digest, media_type = diff_id, LAYER_TAR
             else:
-                media_type = LAYER_GZIP if start[:2] == b"\x1f\x8b" else _ZSTD_LAYER
+                media_type = LAYER_GZIP if start[:2] == b"\x1f\x8b" else LAYER_ZSTD
                 hashed = hashlib.sha256(start)
                 while chunk := file.read(_CHUNK):
                     hashed.update(chunk)
@@ -297,17 +281,3 @@ def split_name(value: str) -> tuple[Path, str | None]:
             return Path(value), None
         path, name = shorter, f"{last}:{name}" if name else last
     return Path(path), name or None
-
-
-def _names(item: _Listed) -> tuple[str, ...]:
-    return item.names or (str(item.descriptor.digest),)
-
-
-def _same_name(own: str, wanted: str) -> bool:
-    """Return True for the same name, written in full or not: ``app`` is ``docker.io/library/app:latest``."""
-    if own == wanted:
-        return True
-    try:
-        return str(parse_reference(own)) == str(parse_reference(wanted))
-    except (UsageError, StackError):
-        return False

@@ -13,7 +13,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -85,11 +85,11 @@ class Lease:
                 close(descriptor)
 
 
-def use(path: Path, root: Path, *, clock: Callable[[], float] = time.time) -> os.stat_result | None:
+def use(path: Path, root: Path) -> os.stat_result | None:
     """Use a file or folder of the store at `root`; None if it is missing. The process holds a lease already."""
     try:
         found = path.stat()
-        if found.st_mtime > clock() - GRACE:
+        if found.st_mtime > time.time() - GRACE:
             return found
         with _locked(root, fcntl.LOCK_SH):
             os.utime(path)
@@ -102,11 +102,9 @@ def use(path: Path, root: Path, *, clock: Callable[[], float] = time.time) -> os
         return found if error.errno == errno.EROFS else None
 
 
-@contextmanager
-def excluding_uses(root: Path) -> Iterator[None]:
+def excluding_uses(root: Path) -> AbstractContextManager[None]:
     """Keep all processes from using files of the store."""
-    with _locked(root, fcntl.LOCK_EX):
-        yield
+    return _locked(root, fcntl.LOCK_EX)
 
 
 def oldest_lease(root: Path, *, own: Path | None) -> float | None:
@@ -142,15 +140,25 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-@contextmanager
-def _locked(root: Path, kind: int) -> Iterator[None]:
+def lock_file(path: Path, kind: int) -> int:
+    """Lock a file, which is made if it is missing, until the returned descriptor is closed."""
     try:
-        descriptor = os.open(root / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        descriptor = os.open(root / _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         os.fchmod(descriptor, 0o644)  # independent of the umask
     try:
         fcntl.flock(descriptor, kind)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextmanager
+def _locked(root: Path, kind: int) -> Iterator[None]:
+    descriptor = lock_file(root / _LOCK, kind)
+    try:
         yield
     finally:
         os.close(descriptor)

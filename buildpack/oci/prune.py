@@ -16,12 +16,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from buildpack.bounded import objects_in
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import oci as errors
 from buildpack.oci.index import digest_of, name_of
 from buildpack.oci.lease import GRACE, excluding_uses, oldest_lease, scan
 from buildpack.oci.store import Store
-from buildpack.system.temporary import sweep, unused
+from buildpack.system.temporary import remove_folder, sweep, unused
 
 IMAGES = "images"
 BLOBS = "blobs"
@@ -114,7 +115,7 @@ def prune_folder(folder: Path, limits: Limits, *, shelves: Sequence[str], dry_ru
                 place = folder / item.name
                 doomed.append(place.rename(place.with_name(f"{os.urandom(8).hex()}{_PART}")))
         for place in doomed:
-            _remove(place)
+            remove_folder(place)
     except OSError as error:
         raise errors.store_failed(folder, error) from error
     return Pruned(dropped=tuple(due), spared=(), left=left)
@@ -184,7 +185,7 @@ class _Pruning:
                 return True
             doomed = _set_aside(root, place) if place is not None else None
         if doomed is not None:
-            _remove(doomed)
+            remove_folder(doomed)
         return True
 
     def _place(self, item: Item) -> Path | None:
@@ -198,9 +199,11 @@ class _Pruning:
 def measure(store: Store, shelves: Sequence[str]) -> Iterator[Item]:
     """Yield all items of the store; blobs that images need have the kind `IMAGES`."""
     needed = {name for names in _needs(store).values() for name in names}
-    for item in _blobs(store.root):
-        kind = IMAGES if item.name in needed else BLOBS
-        yield Item(kind=kind, name=item.name, size=item.size, used=item.used)
+    for entry in scan(store.root / "blobs" / "sha256"):
+        with suppress(FileNotFoundError):
+            found, name = entry.stat(follow_symlinks=False), f"blobs/sha256/{entry.name}"
+            kind = IMAGES if name in needed else BLOBS
+            yield Item(kind=kind, name=name, size=found.st_size, used=found.st_mtime)
     for shelf in shelves:
         yield from _shelf(store.root, shelf)
     known = {"blobs", *shelves}
@@ -216,14 +219,6 @@ def _images(store: Store) -> list[Item]:
     return [
         Item(kind=IMAGES, name=name, size=0, used=_used(store.path(digest))) for name, digest in store.images().items()
     ]
-
-
-def _blobs(root: Path) -> Iterator[Item]:
-    for entry in scan(root / "blobs" / "sha256"):
-        with suppress(FileNotFoundError):
-            found = entry.stat(follow_symlinks=False)
-            name = f"blobs/sha256/{entry.name}"
-            yield Item(kind=BLOBS, name=name, size=found.st_size, used=found.st_mtime)
 
 
 def _shelf(root: Path, name: str) -> Iterator[Item]:
@@ -287,8 +282,7 @@ def _reachable(root: Path, manifest: str) -> frozenset[str]:
 
 
 def _named(descriptors: Any) -> list[str]:
-    listed = descriptors if isinstance(descriptors, list) else []
-    digests = [str(each.get("digest", "")) for each in listed if isinstance(each, dict)]
+    digests = [str(each.get("digest", "")) for each in objects_in(descriptors)]
     return [digest.removeprefix("sha256:") for digest in digests if digest]
 
 
@@ -313,12 +307,6 @@ def _set_aside(root: Path, path: Path) -> Path | None:
     return None
 
 
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def _tidy(root: Path, now: float) -> None:
     """Remove layer keys without a blob, and abandoned work."""
     for entry in scan(root / "layers"):
@@ -331,4 +319,5 @@ def _tidy(root: Path, now: float) -> None:
         for entry in scan(root / folder):
             with suppress(OSError):
                 if entry.stat(follow_symlinks=False).st_mtime < now - _DAY and not entry.name.endswith(_PART):
-                    _remove(Path(entry.path)) if entry.is_dir(follow_symlinks=False) else Path(entry.path).unlink()
+                    path = Path(entry.path)
+                    remove_folder(path) if entry.is_dir(follow_symlinks=False) else path.unlink()

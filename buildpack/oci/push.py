@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import BinaryIO
 
@@ -19,7 +20,7 @@ from buildpack.oci.image import INDEX, Image
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.transport import Transport
-from buildpack.oci.upload import Outcome
+from buildpack.oci.upload import Outcome, Source, upload
 from buildpack.progress import Observer, Progress, ignore
 
 _AT_ONCE = 6
@@ -37,14 +38,6 @@ class Pushed:
     present: tuple[Digest, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
-    """A blob to push."""
-
-    digest: Digest
-    size: int
-
-
 class _MissingHereError(Exception):
     """A blob is neither on this machine nor in a repository from which it could be fetched."""
 
@@ -54,36 +47,23 @@ class _StoppedError(Exception):
 
 
 class _Watch:
-    """Adds up the bytes that all uploads have sent, and stops them if one fails; threads share it."""
+    """Adds up the bytes that all uploads have sent; `stopped` stops them before their next bytes. Threads share it."""
 
     def __init__(self, observer: Observer, total: int) -> None:
         self._observer = observer
         self._total = total
         self._sent: dict[Digest, int] = {}
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
+        self.stopped = threading.Event()
 
-    @property
-    def stopped(self) -> bool:
-        """True if uploads must stop."""
-        return self._stopped.is_set()
-
-    def stop(self) -> None:
-        """Stop every upload before its next bytes."""
-        self._stopped.set()
-
-    def observer_of(self, digest: Digest) -> Callable[[int], None]:
-        """Return a function that takes the number of bytes of this blob that were sent."""
-
-        def observe(sent: int) -> None:
-            if self._stopped.is_set():
-                raise _StoppedError
-            with self._lock:
-                self._sent[digest] = sent
-                done = sum(self._sent.values())
-                self._observer(Progress(stage="push", done=done, total=self._total, unit="bytes", item=digest.short))
-
-        return observe
+    def observe(self, digest: Digest, sent: int) -> None:
+        """Take the number of bytes of this blob that were sent."""
+        if self.stopped.is_set():
+            raise _StoppedError
+        with self._lock:
+            self._sent[digest] = sent
+            done = sum(self._sent.values())
+            self._observer(Progress(stage="push", done=done, total=self._total, unit="bytes", item=digest.short))
 
 
 def _run_at_once(work: Callable[[], None], count: int, *, stop: Callable[[], None]) -> None:
@@ -116,7 +96,7 @@ class Push:
         reference: Reference,
         transport: Transport,
         open_blob: Callable[[Digest], BinaryIO],
-        places: Mapping[Digest, Reference],
+        places: Mapping[Digest, Reference] = ELSEWHERE,
     ) -> None:
         self.reference = reference
         self.sent_late: list[Digest] = []
@@ -124,35 +104,39 @@ class Push:
         self._transport = transport
         self._open_blob = open_blob
         self._places = places
-        self._registry = Registry(reference, transport=transport, writes=True)
+        self._registry = Registry(reference, transport, writes=True)
 
     def run(
-        self, blobs: Sequence[Blob], *, absent: frozenset[Digest], observer: Observer, mounting: bool = True
+        self,
+        blobs: Mapping[Digest, int],
+        *,
+        absent: frozenset[Digest] = frozenset(),
+        observer: Observer = ignore,
+        mounting: bool = True,
     ) -> dict[Digest, Outcome]:
-        """Mount or send these blobs, several at once, the largest first; raises BlobVanished for blobs found nowhere.
+        """Mount or send blobs, several at once, the largest first; raises BlobVanished for blobs found nowhere.
 
-        Without `mounting` no blob is mounted, and the registry is asked for each.
+        `blobs` has their sizes. Without `mounting` no blob is mounted, and the registry is asked for each.
         """
         if not blobs:
             return {}
-        watch = _Watch(observer, sum(blob.size for blob in blobs))
-        ordered = sorted(blobs, key=lambda blob: (-blob.size, blob.digest))
+        watch = _Watch(observer, sum(blobs.values()))
         fates: dict[Digest, Outcome | None] = {}
         failures: list[BaseException] = []
-        todo = iter(ordered)
+        todo = iter(sorted(blobs.items(), key=lambda blob: (-blob[1], blob[0])))
 
         def send() -> None:
             # Threads may share this iterator: the GIL gives each item to one of them.
-            for blob in todo:
+            for digest, size in todo:
                 try:
-                    fates[blob.digest] = self._send(blob, absent, watch, mounting=mounting)
+                    fates[digest] = self._send(digest, size, watch, mounting=mounting, missing=digest in absent)
                 except BaseException as failure:  # noqa: BLE001  raised again in the main thread
                     failures.append(failure)
-                    watch.stop()
-                if watch.stopped:
+                    watch.stopped.set()
+                if watch.stopped.is_set():
                     return
 
-        _run_at_once(send, min(_AT_ONCE, len(blobs)), stop=watch.stop)
+        _run_at_once(send, min(_AT_ONCE, len(blobs)), stop=watch.stopped.set)
         for failure in failures:
             if not isinstance(failure, _StoppedError):
                 raise failure
@@ -167,9 +151,9 @@ class Push:
         self,
         image: Image,
         selectors: Sequence[str | Digest],
-        blobs: Mapping[Digest, Blob],
+        blobs: Mapping[Digest, int],
         *,
-        unasked: Sequence[Blob],
+        unasked: Mapping[Digest, int],
     ) -> None:
         """Push the manifest under each selector; `unasked` are blobs that only a manifest promises."""
         if self.moved:
@@ -179,58 +163,51 @@ class Push:
             wanting = [each for each in selectors if self._registry.find_digest(each) != image.digest]
             if len(wanting) < len(selectors):
                 # Without a PUT the registry does not check these blobs, so ask for each.
-                self._add_late(self.run(unasked, absent=frozenset(), observer=ignore, mounting=False))
+                self._add_late(self.run(unasked, mounting=False))
         for selector in wanting:
             self._put(image, selector, blobs)
 
-    def _put(self, image: Image, selector: str | Digest, blobs: Mapping[Digest, Blob]) -> None:
+    def _put(self, image: Image, selector: str | Digest, blobs: Mapping[Digest, int]) -> None:
         """Push the manifest; once, send blobs again that the registry turns out to have lost."""
         try:
             self._registry.push_manifest(image.manifest, image.media_type, selector, accepted=self.moved)
         except errors.BlobVanished as vanished:
-            named = [blob for digest, blob in blobs.items() if str(digest) in vanished.digests]
-            self._add_late(
-                self.run(
-                    named or list(blobs.values()), absent=frozenset(blob.digest for blob in named), observer=ignore
-                )
-            )
+            named = {digest: size for digest, size in blobs.items() if str(digest) in vanished.digests}
+            self._add_late(self.run(named or blobs, absent=frozenset(named)))
             self._registry.push_manifest(image.manifest, image.media_type, selector)
 
     def _add_late(self, found: Mapping[Digest, Outcome]) -> None:
         self.sent_late += [digest for digest, fate in found.items() if fate == "sent"]
 
-    def _send(self, blob: Blob, absent: frozenset[Digest], watch: _Watch, *, mounting: bool) -> Outcome | None:
+    def _send(self, digest: Digest, size: int, watch: _Watch, *, mounting: bool, missing: bool) -> Outcome | None:
         """Mount or send one blob; None if it is neither there nor here."""
-        place = self._places.get(blob.digest)
+        place = self._places.get(digest)
         near = place is not None and place.registry == self.reference.registry and place.name != self.reference.name
+        source = Source(
+            digest=digest,
+            size=size,
+            open_blob=lambda: self._open(digest, size),
+            observe=partial(watch.observe, digest),
+        )
+        mount = place.repository if place is not None and near and mounting else ""
         try:
-            return self._registry.push_blob(
-                blob.digest,
-                blob.size,
-                lambda: self._open(blob),
-                mount=place.repository if place is not None and near and mounting else None,
-                assume_missing=blob.digest in absent,
-                observe=watch.observer_of(blob.digest),
-            )
+            return upload(self._registry, source, mount=mount, assume_missing=missing)
         except _MissingHereError:
             return None
 
-    def _open(self, blob: Blob) -> BinaryIO:
+    def _open(self, digest: Digest, size: int) -> BinaryIO:
+        """Open a blob that is here, or fetch it from another repository, verified."""
         try:
-            return self._open_blob(blob.digest)
-        except (LostError, FileNotFoundError, KeyError):
-            place = self._places.get(blob.digest)
+            return self._open_blob(digest)
+        except LostError:
+            place = self._places.get(digest)
         if place is None:
             raise _MissingHereError
-        return self._relay(blob, place)
-
-    def _relay(self, blob: Blob, place: Reference) -> BinaryIO:
-        """Fetch a blob from another repository, verified, to send it."""
         import tempfile
 
         spool: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  the reader closes it
         try:
-            Registry(place, transport=self._transport).fetch_blob(blob.digest, blob.size, spool)
+            Registry(place, self._transport).fetch_blob(digest, size, spool)
         except BaseException:
             spool.close()
             raise
@@ -253,16 +230,15 @@ def push_image(
 
     `present` are blobs that the first reference's repository has, by a manifest that was just read from it; `absent`
     are new, so no registry is asked for them. `mounts` names another repository that has a blob: the blob is mounted
-    from there, or fetched if that fails and `open_blob` raises LostError, FileNotFoundError or KeyError.
+    from there, or fetched if that fails and `open_blob` raises LostError.
 
     Raises BlobVanished if a blob is neither in the registry nor here, another StackError if the registry fails.
     """
-    config = Blob(digest=image.config_digest, size=len(image.config))
-    blobs = {layer.digest: Blob(digest=layer.digest, size=layer.size) for layer in image.layers}
-    blobs[config.digest] = config
+    config = image.config_digest
+    blobs = {**{layer.digest: layer.size for layer in image.layers}, config: len(image.config)}
     repositories = _by_repository(references, image.digest)
     first = next(iter(repositories))
-    pushes: list[tuple[Push, list[Blob]]] = []
+    pushes: list[tuple[Push, dict[Digest, int]]] = []
     fates: dict[Digest, Outcome] = {}
     for reference in repositories:
         # The other repositories can mount the blobs of the first.
@@ -270,19 +246,18 @@ def push_image(
         push = Push(
             reference=reference,
             transport=transport,
-            open_blob=lambda digest: io.BytesIO(image.config) if digest == config.digest else open_blob(digest),
+            open_blob=lambda digest: io.BytesIO(image.config) if digest == config else open_blob(digest),
             places=places,
         )
         has = present if reference is first else frozenset[Digest]()
-        unasked = [blob for digest, blob in blobs.items() if digest in has]
-        found = push.run(
-            [blob for digest, blob in blobs.items() if digest not in has], absent=absent, observer=observer
-        )
+        unasked = {digest: size for digest, size in blobs.items() if digest in has}
+        asked = {digest: size for digest, size in blobs.items() if digest not in has}
+        found = push.run(asked, absent=absent, observer=observer)
         if reference is first:
             fates = {digest: found.get(digest, "present") for digest in blobs}
         pushes.append((push, unasked))
-    for push, named in pushes:
-        push.put(image, repositories[push.reference], blobs, unasked=named)
+    for push, unasked in pushes:
+        push.put(image, repositories[push.reference], blobs, unasked=unasked)
         fates.update(dict.fromkeys(push.sent_late, "sent"))
     return Pushed(
         digest=image.digest,
@@ -300,10 +275,10 @@ def push_index(raw: bytes, references: Sequence[Reference], *, transport: Transp
     """
     digest = sha256(raw)
     for reference, selectors in _by_repository(references, digest).items():
-        with Registry(reference, transport=transport, writes=True) as registry:
-            for selector in selectors:
-                if registry.find_digest(selector) != digest:
-                    registry.push_manifest(raw, media_type, selector)
+        registry = Registry(reference, transport, writes=True)
+        for selector in selectors:
+            if registry.find_digest(selector) != digest:
+                registry.push_manifest(raw, media_type, selector)
     return Pushed(digest=digest, references=tuple(each.pinned(digest) for each in references))
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 
 from buildpack.dataclass import dataclass, replace
+from buildpack.errors import BuildpackError
 from buildpack.errors import transfer as errors
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Format
@@ -88,6 +89,14 @@ def parse_reference(text: str) -> Reference:
     if tag is None and digest is None:
         tag = "latest"
     return Reference(registry=registry, repository=repository, tag=tag, digest=digest)
+
+
+def full_name(text: str) -> str:
+    """Return a reference in full: ``app`` is ``docker.io/library/app:latest``; the text itself if it is not one."""
+    try:
+        return str(parse_reference(text))
+    except BuildpackError:
+        return text
 
 
 def _parse_digest(text: str, digest: str) -> Digest:

@@ -11,18 +11,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from buildpack.bounded import parse_json
+from buildpack.bounded import objects_in, parse_object
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import INDEX, MANIFEST, canonical_json
-from buildpack.oci.manifest import MANIFEST_LIMIT
-from buildpack.oci.push import ELSEWHERE, Blob, Push
+from buildpack.oci.image import INDEX, MANIFEST
+from buildpack.oci.index import render_index
+from buildpack.oci.push import Push
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.transport import Transport
-from buildpack.progress import ignore
 
 _PAGES = 100
 """How many pages of a list of referrers are read."""
@@ -59,7 +58,7 @@ def fetch_referrers(registry: Registry, digest: Digest, artifact_type: str | Non
     query = {"artifactType": artifact_type} if artifact_type else None
     trouble = ""
     try:
-        listed = _read_pages(registry, registry.connection.url(f"/referrers/{digest}", query), look=True)
+        listed = _read_pages(registry, registry.url(f"/referrers/{digest}", query), look=True)
     except StackError as error:
         listed, trouble = (), error.why.partition("\n")[0]
     # A registry may ignore the type, and the tag always lists all types.
@@ -81,15 +80,12 @@ def push_referrer(raw: bytes, blobs: Mapping[Digest, bytes], repository: Referen
     """
     digest, manifest = sha256(raw), json.loads(raw)
     subject = Digest.parse(manifest["subject"]["digest"])
-    push = Push(
-        reference=repository, transport=transport, open_blob=lambda each: io.BytesIO(blobs[each]), places=ELSEWHERE
-    )
-    named = [Blob(digest=each, size=len(content)) for each, content in blobs.items()]
-    push.run(named, absent=frozenset(), observer=ignore)
-    with Registry(repository, transport=transport, writes=True) as registry:
-        listed = registry.push_manifest(raw, MANIFEST, digest)
-        if not (listed and fetch_referrers(registry, subject).has(digest)):
-            _add_to_tag(registry, subject, _descriptor(raw, manifest))
+    push = Push(reference=repository, transport=transport, open_blob=lambda each: io.BytesIO(blobs[each]))
+    push.run({each: len(content) for each, content in blobs.items()})
+    registry = Registry(repository, transport, writes=True)
+    listed = registry.push_manifest(raw, MANIFEST, digest)
+    if not (listed and fetch_referrers(registry, subject).has(digest)):
+        _add_to_tag(registry, subject, _descriptor(raw, manifest))
     return digest
 
 
@@ -108,8 +104,7 @@ def _add_to_tag(registry: Registry, subject: Digest, referrer: Mapping[str, Any]
     for _ in range(_TRIES):
         if found.has(digest):
             return
-        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [*found.listed, dict(referrer)]}
-        registry.push_manifest(canonical_json(index), INDEX, f"sha256-{subject.hex}")
+        registry.push_manifest(render_index([*found.listed, referrer]), INDEX, f"sha256-{subject.hex}")
         found = _fetch_tagged(registry, subject)
     if not found.has(digest):
         raise errors.not_listed(str(registry.reference), str(digest), str(subject))
@@ -118,7 +113,7 @@ def _add_to_tag(registry: Registry, subject: Digest, referrer: Mapping[str, Any]
 def _fetch_tagged(registry: Registry, digest: Digest, *, look: bool = False) -> Referrers:
     """Return the referrers that the tag lists."""
     try:
-        url = registry.connection.url(f"/manifests/sha256-{digest.hex}")
+        url = registry.url(f"/manifests/sha256-{digest.hex}")
         return Referrers(listed=_read_pages(registry, url, look=look))
     except errors.AccessDenied:
         # Some registries answer 403 for a missing tag. It is missing only if we may read the subject.
@@ -131,13 +126,13 @@ def _read_pages(registry: Registry, url: str, *, look: bool) -> tuple[dict[str, 
     """Return the descriptors on all pages of an index; an empty list if the registry has no index."""
     listed: list[dict[str, Any]] = []
     for _ in range(_PAGES):
-        found = registry.read(url, limit=MANIFEST_LIMIT, accept=[INDEX], optional=True, look=look)
+        found = registry.read(url, accept=[INDEX], optional=True, look=look)
         if found is None or found[1].get("Content-Type", "").partition(";")[0].strip() != INDEX:
             # Some servers answer every request with a web page.
             break
-        listed += _parse_list(found[0])
+        listed += objects_in(parse_object(found[0]).get("manifests"))
         following = _next_page(found[1].get("Link", ""))
-        target = registry.connection.resolved(url, following) if following else None
+        target = registry.resolved(url, following) if following else None
         if target is None:
             break
         url = target
@@ -151,12 +146,3 @@ def _next_page(link: str) -> str | None:
     from requests.utils import parse_header_links
 
     return next((each["url"] for each in parse_header_links(link) if each.get("rel") == "next"), None)
-
-
-def _parse_list(raw: bytes) -> list[dict[str, Any]]:
-    try:
-        body = parse_json(raw)
-    except ValueError:
-        return []
-    listed = body.get("manifests") if isinstance(body, dict) else None
-    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []

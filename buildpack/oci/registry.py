@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
-from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, NoReturn
 
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError, transfer
@@ -19,10 +17,10 @@ from buildpack.oci.image import Image, Platform
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_http import RepositoryClient
 from buildpack.oci.registry_replies import codes_in, digests_in
-from buildpack.oci.transport import Transport
-from buildpack.oci.upload import Outcome, Source, may_push, upload
 
 if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
     from buildpack.net.http1 import Response
 
 _CHUNK = 1 << 20
@@ -35,14 +33,6 @@ _FIXED = ("immutab", "already exist", "overwrit", "updating assets")
 """Parts of the messages with which registries refuse to move a tag; the last is Nexus's."""
 _LACKING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 """Codes with which a registry refuses a manifest because it lacks a blob or manifest named there."""
-_NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-class Sink(Protocol):
-    """The destination of a blob."""
-
-    def write(self, data: bytes, /) -> object:
-        """Write the next bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,40 +52,11 @@ class Pulled:
     image: Image
 
 
-class Registry:
-    """One repository of a registry; a context manager that threads may share.
+class Registry(RepositoryClient):
+    """One repository of a registry; threads may share it.
 
-    Every method raises StackError if the registry does not return what was requested. A `transport` stays open; without
-    one, the object makes and closes its own from `environ` and `sleep` (the waits between attempts, in seconds). With
-    `writes`, even the first token allows a push.
+    Every method raises StackError if the registry does not return what was requested.
     """
-
-    def __init__(
-        self,
-        reference: Reference,
-        *,
-        transport: Transport | None = None,
-        environ: Mapping[str, str] = _NOTHING,
-        sleep: Callable[[float], None] = time.sleep,
-        writes: bool = False,
-    ) -> None:
-        self.reference = reference
-        self._origin = str(reference)
-        self._owned = Transport(environ, sleep=sleep) if transport is None else None
-        self._transport = transport or self._owned or Transport({})
-        self._sleep = self._transport.sleep
-        self.connection = RepositoryClient(reference, self._transport, writes=writes)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections, unless the caller gave the transport."""
-        if self._owned is not None:
-            self._owned.close()
 
     def fetch_manifest(self, selector: str | Digest | None = None, *, look: bool = False) -> Fetched:
         """Fetch a manifest or index by tag or digest (default: the reference's own), verified against the digest.
@@ -103,12 +64,7 @@ class Registry:
         A `look` only saves work, so it does not wait for a busy registry.
         """
         wanted = str(selector) if selector is not None else self.reference.selector
-        found = self.read(
-            self.connection.url(f"/manifests/{wanted}"),
-            limit=manifests.MANIFEST_LIMIT,
-            accept=manifests.ACCEPTED,
-            look=look,
-        )
+        found = self.read(self.url(f"/manifests/{wanted}"), accept=manifests.ACCEPTED, look=look)
         assert found is not None
         raw, headers = found
         media_type = headers.get("Content-Type", "")
@@ -117,63 +73,59 @@ class Registry:
         digest = sha256(raw)
         promised = wanted if wanted.startswith("sha256:") else headers.get("Docker-Content-Digest", "")
         if promised.startswith("sha256:") and promised != str(digest):
-            raise errors.digest_mismatch(self._origin, promised, str(digest))
+            raise errors.digest_mismatch(self.origin, promised, str(digest))
         return Fetched(raw=raw, media_type=media_type, digest=digest)
 
     def fetch_image(self, platform: Platform, *, look: bool = False) -> Pulled:
         """Fetch the manifest and the config of the image for `platform`, no layers. For `look` see `fetch_manifest`."""
         top = found = self.fetch_manifest(look=look)
-        if manifests.is_index(top.raw, media_type=top.media_type, origin=self._origin):
-            listed = manifests.parse_index(top.raw, origin=self._origin)
-            chosen = manifests.select_platform(listed, platform, origin=self._origin)
+        if manifests.is_index(top.raw, media_type=top.media_type, origin=self.origin):
+            listed = manifests.parse_index(top.raw, origin=self.origin)
+            chosen = manifests.select_platform(listed, platform, origin=self.origin)
             found = self.fetch_manifest(chosen.digest, look=look)
-            if manifests.is_index(found.raw, media_type=chosen.media_type, origin=self._origin):
-                raise transfer.damaged_manifest(self._origin, "it lists another index for a platform")
+            if manifests.is_index(found.raw, media_type=chosen.media_type, origin=self.origin):
+                raise transfer.damaged_manifest(self.origin, "it lists another index for a platform")
         config = self._fetch_config(found.raw, look=look)
-        offered = manifests.parse_config_platform(config, origin=self._origin)
+        offered = manifests.parse_config_platform(config, origin=self.origin)
         if not manifests.serves(offered, platform):
-            raise transfer.no_such_platform(self._origin, str(platform), [str(offered)])
-        image = manifests.parse_image(found.raw, config, origin=self._origin)
+            raise transfer.no_such_platform(self.origin, str(platform), [str(offered)])
+        image = manifests.parse_image(found.raw, config, origin=self.origin)
         return Pulled(reference=self.reference.pinned(top.digest), image=image)
 
-    def fetch_blob(self, digest: Digest, size: int, out: Sink, *, look: bool = False) -> None:
+    def fetch_blob(self, digest: Digest, size: int, out: SupportsWrite[bytes], *, look: bool = False) -> None:
         """Stream one blob of `size` bytes into `out` and verify it; a cut transfer is resumed where it ended.
 
         If this raises, the bytes in `out` are useless. For `look` see `fetch_manifest`.
         """
         hashed, received, failures = hashlib.sha256(), 0, 0
-        end = self._transport.clock() + allowance(size)
+        end = self.transport.clock() + allowance(size)
         for _ in range(_STREAKS):
             before = received
             for chunk in self._stream(digest, received, look=look):
                 received += len(chunk)
                 if received > size:
-                    raise transfer.blob_damaged(self._origin, str(digest), f"more than its {size} bytes came")
+                    raise transfer.blob_damaged(self.origin, str(digest), f"more than its {size} bytes came")
                 hashed.update(chunk)
                 out.write(chunk)
             if received == size:
                 break
             failures = 1 if received > before else failures + 1
-            if failures >= (LOOKS if look else ATTEMPTS) or self._transport.clock() > end:
+            if failures >= (LOOKS if look else ATTEMPTS) or self.transport.clock() > end:
                 break
-            self._sleep(pause(failures))
+            self.transport.sleep(pause(failures))
         if received < size:
-            raise errors.blob_cut(self._origin, str(digest), received, size)
+            raise errors.blob_cut(self.origin, str(digest), received, size)
         found = Digest(hashed.hexdigest())
         if found != digest:
-            raise transfer.blob_damaged(self._origin, str(digest), f"its bytes have the digest {found}")
-
-    def may_push(self) -> None:
-        """Begin an upload and cancel it; raises StackError if the registry refuses."""
-        may_push(self.connection)
+            raise transfer.blob_damaged(self.origin, str(digest), f"its bytes have the digest {found}")
 
     def find_digest(self, selector: str | Digest) -> Digest | None:
         """Return the digest of the manifest with this tag or digest; None unless the registry answers clearly."""
-        url, accept = self.connection.url(f"/manifests/{selector}"), {"Accept": ", ".join(manifests.ACCEPTED)}
-        response = self.connection.look_up("HEAD", url, headers=accept)
+        url, accept = self.url(f"/manifests/{selector}"), {"Accept": ", ".join(manifests.ACCEPTED)}
+        response = self.look_up("HEAD", url, headers=accept)
         if response is None:
             return None
-        self._transport.finish(response)
+        self.transport.finish(response)
         if response.status != 200:
             return None
         try:
@@ -186,23 +138,6 @@ class Registry:
         except StackError:
             return None
 
-    def push_blob(
-        self,
-        digest: Digest,
-        size: int,
-        open_blob: Callable[[], BinaryIO],
-        *,
-        mount: str | None = None,
-        assume_missing: bool = False,
-        observe: Callable[[int], None] | None = None,
-    ) -> Outcome:
-        """Make sure that the repository has a blob; `mount` is another repository of this registry that has it.
-
-        `open_blob` opens the blob for each attempt; `observe` is called with the number of bytes sent.
-        """
-        source = Source(digest=digest, size=size, open_blob=open_blob, observe=observe or _observe_nothing)
-        return upload(self.connection, source, mount=mount or "", assume_missing=assume_missing)
-
     def push_manifest(self, raw: bytes, media_type: str, selector: str | Digest, *, accepted: bool = True) -> bool:
         """Push a manifest or index under a tag or its digest, after everything that it names.
 
@@ -210,10 +145,10 @@ class Registry:
         registry may list the manifest as a referrer of its subject (distribution specification 1.1, "Pushing Manifests
         with Subject"). Raises BlobVanished if the registry lacks a blob that the manifest names.
         """
-        digest, url = sha256(raw), self.connection.url(f"/manifests/{selector}")
+        digest, url = sha256(raw), self.url(f"/manifests/{selector}")
         headers = {"Content-Type": media_type}
         try:
-            response = self.connection.send("PUT", url, headers=headers, body=raw, allowed=_ABOUT_MANIFESTS)
+            response = self.send("PUT", url, headers=headers, body=raw, allowed=_ABOUT_MANIFESTS)
             if response.status >= 300:
                 self._explain_manifest(response, media_type, accepted=accepted)
         except errors.BlobVanished:
@@ -225,24 +160,24 @@ class Registry:
                 return True
             if kept_there is not None and isinstance(error, errors.ManifestRefused):
                 same = kept_there.media_type.partition(";")[0].strip() == media_type
-                raise errors.tag_kept(error, self._origin, str(kept_there.digest), same_format=same) from None
+                raise errors.tag_kept(error, self.origin, str(kept_there.digest), same_format=same) from None
             raise
-        self._transport.finish(response)
+        self.transport.finish(response)
         kept = response.headers.get("Docker-Content-Digest", "")
         if kept.startswith("sha256:") and kept != str(digest):
-            raise errors.pushed_otherwise(self._origin, str(digest), kept)
+            raise errors.pushed_otherwise(self.origin, str(digest), kept)
         return "OCI-Subject" in response.headers
 
     def _explain_manifest(self, response: Response, media_type: str, *, accepted: bool) -> NoReturn:
-        raw = self._transport.finish(response)
-        answer = self.connection.transport.answer(response, raw)
+        raw = self.transport.finish(response)
+        answer = self.transport.answer(response, raw)
         if codes_in(raw) & _LACKING:
-            raise errors.blobs_vanished(self._origin, digests_in(raw), answer)
+            raise errors.blobs_vanished(self.origin, digests_in(raw), answer)
         if response.status in {403, 404, 405} and not accepted:
-            raise self.connection.refusal(response, raw=raw)
+            raise self.refusal(response, raw=raw)
         said = answer.said.lower().replace("_", " ")
         fixed = response.status in {409, 412} or any(words in said for words in _FIXED)
-        raise errors.manifest_refused(self._origin, answer, media_type, fixed=fixed)
+        raise errors.manifest_refused(self.origin, answer, media_type, fixed=fixed)
 
     def _find_manifest(self, selector: str | Digest) -> Fetched | None:
         try:
@@ -251,7 +186,7 @@ class Registry:
             return None
 
     def _fetch_config(self, manifest: bytes, *, look: bool) -> bytes:
-        described = manifests.parse_manifest_config(manifest, origin=self._origin)
+        described = manifests.parse_manifest_config(manifest, origin=self.origin)
         out = BytesIO()
         self.fetch_blob(described.digest, described.size, out, look=look)
         return out.getvalue()
@@ -259,8 +194,7 @@ class Registry:
     def _stream(self, digest: Digest, start: int, *, look: bool = False) -> Iterator[bytes]:
         """Yield a blob's bytes from `start` on, even if the server ignores ranges; end if the connection is cut."""
         headers = {"Range": f"bytes={start}-"} if start else {}
-        url = self.connection.url(f"/blobs/{digest}")
-        with self.connection.send("GET", url, headers=headers, look=look) as response:
+        with self.send("GET", self.url(f"/blobs/{digest}"), headers=headers, look=look) as response:
             skip = start if response.status != 206 else 0
             while True:
                 try:
@@ -269,41 +203,30 @@ class Registry:
                     return
                 if not chunk:
                     return
-                self._transport.traffic.count(received=len(chunk))
+                self.transport.traffic.count(received=len(chunk))
                 if skip < len(chunk):
                     yield chunk[skip:]
                 skip = max(0, skip - len(chunk))
 
     def read(
-        self,
-        url: str,
-        *,
-        limit: int,
-        accept: Sequence[str],
-        optional: bool = False,
-        look: bool = False,
+        self, url: str, *, accept: Sequence[str], optional: bool = False, look: bool = False
     ) -> tuple[bytes, Mapping[str, str]] | None:
-        """Fetch a whole body of at most `limit` bytes, and its headers; None for a 404 if the body is `optional`."""
-        headers = {"Accept": ", ".join(accept)}
+        """Fetch a whole manifest and the answer's headers; None for a 404 if the manifest is `optional`."""
+        headers, limit = {"Accept": ", ".join(accept)}, manifests.MANIFEST_LIMIT
         allowed = frozenset({404}) if optional else frozenset[int]()
         for attempt in range(1, (LOOKS if look else ATTEMPTS) + 1):
-            with self.connection.send("GET", url, headers=headers, allowed=allowed, look=look) as response:
+            with self.send("GET", url, headers=headers, allowed=allowed, look=look) as response:
                 if response.status == 404:
-                    self._transport.finish(response)
+                    self.transport.finish(response)
                     return None
-                raw = b""
                 try:
                     raw = response.read(limit + 1)
                 except OSError:
                     raw = b""
-                self._transport.traffic.count(received=len(raw))
+                self.transport.traffic.count(received=len(raw))
                 if len(raw) > limit:
-                    raise transfer.manifest_too_large(self._origin, limit)
+                    raise transfer.manifest_too_large(self.origin, limit)
                 if raw and response.headers.get("Content-Length", str(len(raw))) == str(len(raw)):
                     return raw, response.headers
-            self._sleep(pause(attempt))
+            self.transport.sleep(pause(attempt))
         raise errors.unreachable(self.reference.host, "the connection was cut again and again")
-
-
-def _observe_nothing(_sent: int) -> None:
-    pass

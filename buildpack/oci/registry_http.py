@@ -12,9 +12,8 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from buildpack.bounded import join_url, origin_of
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
-from buildpack.net.pace import ATTEMPTS, LOOKS
 from buildpack.oci.reference import Reference
-from buildpack.oci.registry_tokens import Access, find_authorizer
+from buildpack.oci.registry_tokens import Access, Authorizer
 from buildpack.oci.transport import Body, Transport
 
 if TYPE_CHECKING:
@@ -27,19 +26,19 @@ _PUSH = frozenset({"pull", "push"})
 class RepositoryClient:
     """Sends requests to one repository. With `writes`, even the first token allows a push."""
 
-    def __init__(self, reference: Reference, transport: Transport, *, writes: bool) -> None:
+    def __init__(self, reference: Reference, transport: Transport, *, writes: bool = False) -> None:
         self.reference = reference
         self.transport = transport
         self.origin = str(reference)
         self._writes = writes
         self._root = transport.base(reference)
         self._base = f"{self._root}/v2/{reference.repository}"
-        self._authorizer = find_authorizer(transport, reference)
+        self._authorizer = transport.keyring(reference.registry, lambda: Authorizer(transport, reference))
 
     @property
     def around(self) -> bool:
         """True if this registry only serves the base image, so that messages may suggest `--stack host`."""
-        return not self._writes and not self.transport.is_own(self.reference.registry)
+        return not self._writes and self.reference.registry not in self.transport.own
 
     def url(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """Return the address of a path below the repository."""
@@ -75,13 +74,11 @@ class RepositoryClient:
     ) -> Response:
         """Send one request until the answer is final; the response's body is not read yet.
 
-        Returns responses with a status below 300 or in `allowed`; raises StackError for others. A `look` only saves
-        work, so it is tried twice at most, and does not wait as long as a busy registry asks.
+        Returns responses with a status below 300 or in `allowed`; raises StackError for others. For `look` see
+        `Transport.persist`.
         """
         response, attempts = self.transport.persist(
-            lambda: self.exchange(method, url, headers=headers, body=body, look=look),
-            attempts=LOOKS if look else ATTEMPTS,
-            waits=not look,
+            lambda: self.exchange(method, url, headers=headers, body=body, look=look), look=look
         )
         if response.status < 300 or response.status in allowed:
             return response
@@ -97,9 +94,7 @@ class RepositoryClient:
         """
         try:
             response, _ = self.transport.persist(
-                lambda: self.exchange(method, url, headers=headers, mounts=mounts, look=True),
-                attempts=LOOKS,
-                waits=False,
+                lambda: self.exchange(method, url, headers=headers, mounts=mounts, look=True), look=True
             )
         except StackError:
             return None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from buildpack.bounded import parse_json
+from buildpack.bounded import objects_in, parse_object
 
 _LONGEST = 300
 """Characters."""
@@ -63,15 +63,9 @@ def digests_in(raw: bytes) -> tuple[str, ...]:
 
 
 def _entries(raw: bytes) -> list[dict[str, Any]]:
-    try:
-        body = parse_json(raw)
-    except ValueError:
-        return []
-    if not isinstance(body, dict):
-        return []
-    listed = body.get("errors")
-    if isinstance(listed, list):
-        return [entry for entry in listed if isinstance(entry, dict)]
+    body = parse_object(raw)
+    if isinstance(body.get("errors"), list):
+        return objects_in(body["errors"])
     # Token servers answer in OAuth2's form (RFC 6749, 5.2), or with one error instead of a list.
     code, message = body.get("error") or body.get("code"), body.get("error_description") or body.get("message")
     return [{"code": code, "message": message or body.get("details")}] if code or message or body.get("details") else []

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
-from buildpack.bounded import origin_of, parse_json, parse_seconds, parse_url
+from buildpack.bounded import origin_of, parse_object, parse_seconds, parse_url
 from buildpack.dataclass import dataclass
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
-from buildpack.net.pace import LOOKS, is_busy
+from buildpack.net.pace import is_busy
 from buildpack.net.secret import Secret
 from buildpack.oci.reference import Reference
 from buildpack.oci.transport import InterruptedRequest, Transport
@@ -66,22 +66,13 @@ class Authorizer:
     def __init__(self, transport: Transport, reference: Reference) -> None:
         self._transport = transport
         self._reference = reference
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._found: Logins | None = None
         self._tokens: list[_Token] = []
         self._always: dict[Login, Secret] = {}
         self._challenge: Mapping[str, str] | None = None
         self._refusals: dict[tuple[Login | None, str], errors.Answer] = {}
         self._at_root: str | None = None
-
-    @property
-    def secrets(self) -> tuple[Secret, ...]:
-        """Texts that must not be shown."""
-        found = self._found.found if self._found else ()
-        return (
-            *(secret for _, login in found for secret in login.secrets),
-            *(Secret(token.header.reveal().removeprefix("Bearer ")) for token in self._tokens),
-        )
 
     def source(self, repository: str) -> str:
         """Return the source of the login for a repository; empty if it has none."""
@@ -108,12 +99,28 @@ class Authorizer:
         A `look` does not wait for a busy token server.
         """
         with self._lock:
-            return self._header(needed, look=look)
+            known = self._known(needed)
+            # Once a registry has named its token server, no request is spent on being refused again.
+            return known or (self._fetch_header(needed, look=look) if self._challenge is not None else "")
 
     def answer(self, challenge: str, needed: tuple[Access, ...], used: str, *, look: bool = False) -> bool:
         """Get what a WWW-Authenticate header asks for, after `used` was refused; return False if that fails."""
         with self._lock:
-            return self._answer(challenge, needed, used, look=look)
+            self._tokens = [token for token in self._tokens if token.header.reveal() != used]
+            if self._known(needed) not in {used, ""}:
+                # Another thread was faster.
+                return True
+            for scheme, parameters in sorted(parse_challenges(challenge), key=lambda each: each[0] != "bearer"):
+                if scheme == "bearer" and self._allowed(parameters.get("realm", "")):
+                    self._challenge = parameters
+                    return bool(self._fetch_header(needed, asked=_parse_scope(parameters.get("scope", "")), look=look))
+                if scheme == "basic":
+                    login = self._find(needed)
+                    if login is None:
+                        return False
+                    self._always[login] = Secret(login.basic if login.basic != used else "")
+                    return bool(self._always[login])
+            return False
 
     def offer(self, needed: tuple[Access, ...]) -> bool:
         """Use the configured login although the registry did not ask; return False if there is none or it was refused.
@@ -130,7 +137,7 @@ class Authorizer:
             if self._at_root is None:
                 self._at_root = self._ask_root()
             if self._at_root:
-                return self._answer(self._at_root, needed, "", look=False)
+                return self.answer(self._at_root, needed, "")
             bearer = f"Bearer {login.bearer.reveal()}" if login.bearer else ""
             self._always[login] = Secret(login.basic or bearer)
             return bool(self._always[login])
@@ -145,28 +152,6 @@ class Authorizer:
         except (InterruptedRequest, StackError):
             return ""
 
-    def _answer(self, challenge: str, needed: tuple[Access, ...], used: str, *, look: bool) -> bool:
-        self._tokens = [token for token in self._tokens if token.header.reveal() != used]
-        if self._known(needed) not in {used, ""}:
-            # Another thread was faster.
-            return True
-        for scheme, parameters in sorted(parse_challenges(challenge), key=lambda each: each[0] != "bearer"):
-            if scheme == "bearer" and self._allowed(parameters.get("realm", "")):
-                self._challenge = parameters
-                return bool(self._fetch_header(needed, asked=_parse_scope(parameters.get("scope", "")), look=look))
-            if scheme == "basic":
-                login = self._find(needed)
-                if login is None:
-                    return False
-                self._always[login] = Secret(login.basic if login.basic != used else "")
-                return bool(self._always[login])
-        return False
-
-    def _header(self, needed: tuple[Access, ...], *, look: bool) -> str:
-        known = self._known(needed)
-        # Once a registry has named its token server, no request is spent on being refused again.
-        return known or (self._fetch_header(needed, look=look) if self._challenge is not None else "")
-
     def _known(self, needed: tuple[Access, ...]) -> str:
         login = self._login(needed[0].repository)
         if login is not None and self._always.get(login):
@@ -178,11 +163,12 @@ class Authorizer:
     def _find(self, needed: tuple[Access, ...]) -> Login | None:
         """Look for logins at the first call; return the login for the first repository in `needed`."""
         if self._found is None:
-            registry = self._reference.registry
-            home = self._transport.is_home(registry)
             from buildpack.oci.registry_auth import find_logins
 
+            registry = self._reference.registry
+            home = registry in self._transport.homes
             self._found = find_logins(registry, self._transport.environ, home=home)
+            self._transport.secrets.update(secret for _, login in self._found.found for secret in login.secrets)
         return self._login(needed[0].repository)
 
     def _login(self, repository: str) -> Login | None:
@@ -209,6 +195,7 @@ class Authorizer:
         if answer is None:
             return ""
         text, lasts = answer
+        self._transport.secrets.add(Secret(text))
         token = _Token(
             header=Secret(f"Bearer {text}"),
             grants=wanted,
@@ -247,18 +234,13 @@ class Authorizer:
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, look: bool) -> Response:
         response, attempts = self._transport.persist(
             lambda: self._transport.exchange(method, url, headers=headers, body=body),
-            attempts=LOOKS if look else _ATTEMPTS,
-            waits=not look,
+            look=look,
+            attempts=_ATTEMPTS,
         )
         if is_busy(response.status):
             response.close()
             raise errors.failed(urlsplit(url).netloc, self._transport.answer(response), attempts)
         return response
-
-
-def find_authorizer(transport: Transport, reference: Reference) -> Authorizer:
-    """Return the authorizer of a reference's registry, which all requests of a transport share."""
-    return transport.keyring(reference.registry, lambda: Authorizer(transport, reference))
 
 
 def parse_challenges(header: str) -> tuple[tuple[str, dict[str, str]], ...]:
@@ -300,12 +282,7 @@ def _merge(accesses: Iterable[Access]) -> tuple[Access, ...]:
 
 
 def _parse_token(raw: bytes) -> tuple[str, float] | None:
-    try:
-        body: Any = parse_json(raw)
-    except ValueError:
-        return None
-    if not isinstance(body, dict):
-        return None
+    body = parse_object(raw)
     token, lasts = body.get("token") or body.get("access_token"), body.get("expires_in")
     # A line break inside would end the header.
     if not isinstance(token, str) or not token.isascii() or not token.isprintable():

@@ -26,13 +26,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
-from buildpack.bounded import parse_json
+from buildpack.bounded import objects_in, parse_object
 from buildpack.errors import oci as errors
-from buildpack.oci.blobs import BlobReader, BlobWriter, VerifiedFile, create_file, parse_sealed, replace_file, seal
+from buildpack.oci.blobs import BlobReader, BlobWriter, parse_sealed, replace_file, seal
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.index import LAYOUT, describe, digest_of, name_of, read_image, read_index, render_index
-from buildpack.oci.lease import Lease
+from buildpack.oci.lease import Lease, lock_file
 from buildpack.system.temporary import create_temporary, make_folder, sweep
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Store:
             raise errors.blob_missing(digest, self.root) from None
         except OSError as error:
             raise errors.content_unreadable(self.path(digest), error) from error
-        return BlobReader(VerifiedFile(descriptor, digest, damaged), 1 << 18)
+        return BlobReader(descriptor, digest, damaged)
 
     def read(self, digest: Digest) -> bytes:
         """Return a small blob's bytes, verified; raises LostError if it is absent or damaged."""
@@ -126,14 +126,10 @@ class Store:
         found = [Digest(path.name) for path in self._blobs.glob("*") if len(path.name) == 64]
         return tuple(digest for digest in sorted(found, key=str) if not self.verify(digest))
 
-    def blob(self, *, hashed: bool = True) -> BlobWriter:
-        """Return a context manager to write a blob with.
-
-        With `hashed=False` the bytes are not hashed here, and `commit` trusts its digest: for writers that hash
-        anyway, such as `write_layer`.
-        """
+    def blob(self) -> BlobWriter:
+        """Return a context manager to write a blob with; `commit` trusts its digest."""
         self._prepare()
-        return BlobWriter(self.root, self._temporary, self._place, hashed=hashed)
+        return BlobWriter(self.root, self._temporary, self._place)
 
     def _place(self, digest: Digest) -> Path:
         self.added.add(digest)
@@ -245,12 +241,7 @@ class Store:
 
     def descriptors(self) -> list[dict[str, Any]]:
         """Return the descriptors in `index.json`; none if it is absent or malformed."""
-        try:
-            found = parse_json(_read(self._index_file) or b"")
-        except ValueError:
-            return []
-        manifests = found.get("manifests") if isinstance(found, dict) else None
-        return [each for each in manifests if isinstance(each, dict)] if isinstance(manifests, list) else []
+        return objects_in(parse_object(_read(self._index_file) or b"").get("manifests"))
 
     def write_descriptors(self, descriptors: Sequence[Mapping[str, Any]]) -> None:
         """Replace the descriptors in `index.json`; the caller holds `index_lock`."""
@@ -261,10 +252,8 @@ class Store:
         """Hold the lock on `index.json`; the lock ends with its process."""
         self._prepare()
         with self._failures():
-            lock = os.open(self.root / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+            lock = lock_file(self.root / _LOCK, fcntl.LOCK_EX)
         try:
-            with self._failures():
-                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
             os.close(lock)
@@ -308,9 +297,8 @@ class Store:
             for folder in ("tmp", "blobs/sha256", "layers", "facts"):
                 make_folder(self.root / folder)
             sweep(self._temporary)
-            for name, content in ((_LOCK, b""), ("oci-layout", LAYOUT)):
-                if not (self.root / name).exists():
-                    create_file(self.root / name, content, self._temporary)
+            if not (self.root / "oci-layout").exists():
+                replace_file(self.root / "oci-layout", LAYOUT, self._temporary, durable=False)
         self._prepared = True
         self.lease.begin()
 

@@ -18,31 +18,21 @@ from buildpack.bounded import PORTS, join_url, origin_of, parse_url
 from buildpack.errors import StackError
 from buildpack.errors import registry as errors
 from buildpack.net.http1 import MalformedError, Response
-from buildpack.net.pace import LONGEST_WAIT, Pace, is_busy, pause, retry_after
+from buildpack.net.pace import ATTEMPTS, LONGEST_WAIT, LOOKS, Pace, is_busy, pause, retry_after
 from buildpack.net.pool import Pool, ProxyError
 from buildpack.net.secret import Secret
 from buildpack.net.sockets import Contexts, find_proxy
 from buildpack.oci.reference import Reference
 from buildpack.oci.registry_replies import said_by
 
-K = TypeVar("K", bound="Keyring")
+K = TypeVar("K")
 
-_CONNECTIONS = 16
 _ANSWER_LIMIT = _REDIRECT_LIMIT = 1 << 16
 _REDIRECTS = 30
 _REPEATING = frozenset({307, 308})
 _REDIRECTING = frozenset({301, 302, 303}) | _REPEATING
 _HUB_NAMES = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _LOOPBACK = re.compile(r"localhost|::1|127(?:\.\d{1,3}){3}")
-
-
-class Keyring(Protocol):
-    """The logins and tokens of one registry."""
-
-    @property
-    def secrets(self) -> tuple[Secret, ...]:
-        """Texts that must not be shown."""
-        ...
 
 
 class Body(Protocol):
@@ -100,16 +90,21 @@ class Transport:
         self.sleep = sleep
         self.clock = clock
         self._images = tuple(homes)
-        self._own = frozenset(each.registry for each in self._images)
+        self.own = frozenset(each.registry for each in self._images)
+        """The registries of the user's own image."""
         named = environ.get("DEPLOY_REGISTRY", "").partition("://")[2] or environ.get("DEPLOY_REGISTRY", "")
         named = named.partition("/")[0]
-        self._homes = frozenset({_HUB_NAMES.get(named, named)}) if named else self._own
+        self.homes = frozenset({_HUB_NAMES.get(named, named)}) if named else self.own
+        """The registries that DEPLOY_REGISTRY_USER is for."""
         self._insecure = frozenset(
             filter(None, environ.get("DEPLOY_INSECURE_REGISTRIES", "").replace(",", " ").split())
         )
         self._lock = threading.Lock()
-        self._pool: Pool | None = None
-        self._keyrings: dict[str, Keyring] = {}
+        self._contexts = Contexts(environ, errors.authorities_unreadable)
+        self._pool = Pool(self._contexts)
+        self._keyrings: dict[str, object] = {}
+        self.secrets: set[Secret] = set()
+        """Texts of logins and tokens, which must not be shown."""
 
     def __enter__(self) -> Self:
         return self
@@ -119,10 +114,7 @@ class Transport:
 
     def close(self) -> None:
         """Close all connections."""
-        with self._lock:
-            if self._pool is not None:
-                self._pool.close()
-                self._pool = None
+        self._pool.close()
 
     def warm(self) -> None:
         """Load TLS in the background if the user's own image needs it."""
@@ -132,7 +124,7 @@ class Transport:
     def _warm(self) -> None:
         # The first request reports unreadable authorities.
         with suppress(StackError):
-            self._connected().warm()
+            self._contexts.context(verified=True)
 
     def plain(self, url: str) -> bool:
         """Return True if requests to this address need no TLS: it is on this machine, or the user allows it."""
@@ -146,16 +138,8 @@ class Transport:
         """Return the address of a reference's registry: ``https://HOST``, or ``http://HOST``."""
         return f"{'http' if self.plain(f'//{reference.host}') else 'https'}://{reference.host}"
 
-    def is_home(self, registry: str) -> bool:
-        """Return True if DEPLOY_REGISTRY_USER is for this registry."""
-        return registry in self._homes
-
-    def is_own(self, registry: str) -> bool:
-        """Return True if the user's own image is in this registry."""
-        return registry in self._own
-
     def keyring(self, registry: str, make: Callable[[], K]) -> K:
-        """Return the keyring of a registry; `make` makes it the first time."""
+        """Return the logins and tokens of a registry; `make` makes the object the first time."""
         with self._lock:
             if registry not in self._keyrings:
                 self._keyrings[registry] = make()
@@ -163,8 +147,7 @@ class Transport:
 
     def redact(self, text: str) -> str:
         """Replace every secret that was sent by ``[redacted]``."""
-        secrets = {each.reveal() for known in [*self._keyrings.values()] for each in known.secrets}
-        for secret in sorted(secrets, key=lambda each: (-len(each), each)):
+        for secret in sorted({each.reveal() for each in [*self.secrets]}, key=lambda each: (-len(each), each)):
             text = text.replace(secret, "[redacted]")
         return text
 
@@ -210,7 +193,7 @@ class Transport:
     ) -> Response:
         """Send one request, once; raises as `exchange` does."""
         try:
-            response = self._connected().request(
+            response = self._pool.request(
                 method,
                 url,
                 headers=headers,
@@ -239,12 +222,14 @@ class Transport:
         self.traffic.count(requests=1, sent=sent, received=response.head_size)
         return response
 
-    def persist(self, ask: Callable[[], Response], *, attempts: int, waits: bool = True) -> tuple[Response, int]:
+    def persist(self, ask: Callable[[], Response], *, look: bool, attempts: int = ATTEMPTS) -> tuple[Response, int]:
         """Repeat a request while the connection is cut or the server is busy.
 
-        Return the last answer, which may still be a busy server's, and the number of attempts. Without `waits`, ignore
-        the wait that a server asks for. Raises StackError if no answer came.
+        Return the last answer, which may still be a busy server's, and the number of attempts. A `look` only saves
+        work, so it is tried twice at most, and does not wait as long as a busy server asks. Raises StackError if no
+        answer came.
         """
+        attempts = LOOKS if look else attempts
         for attempt in range(1, attempts + 1):
             wait = None
             try:
@@ -255,7 +240,7 @@ class Transport:
             else:
                 if attempt == attempts or not is_busy(response.status):
                     return response, attempt
-                wait = wait_asked(response) if waits else None
+                wait = None if look else wait_asked(response)
                 self.finish(response)
             self.sleep(pause(attempt) if wait is None else wait)
         raise AssertionError("unreachable")
@@ -277,12 +262,6 @@ class Transport:
                 return b""
         self.traffic.count(received=len(raw))
         return raw
-
-    def _connected(self) -> Pool:
-        with self._lock:
-            if self._pool is None:
-                self._pool = Pool(Contexts(self.environ, errors.authorities_unreadable), limit=_CONNECTIONS)
-            return self._pool
 
 
 def wait_asked(response: Response) -> float | None:

@@ -48,7 +48,7 @@ class Source:
     digest: Digest
     size: int
     open_blob: Callable[[], BinaryIO]
-    observe: Callable[[int], None] = lambda _sent: None
+    observe: Callable[[int], object] = lambda _sent: None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -267,10 +267,10 @@ def _write_both(store: Store, lower: list[Entry], upper: HostFiles, byte_code: B
 
 
 def _write(store: Store, entries: list[Entry]) -> Layer:
-    with store.blob(hashed=False) as blob:
+    with store.blob() as blob:
         made = write_layer(entries, blob)
         blob.commit(made.digest)
-    return Layer(digest=made.digest, diff_id=made.diff_id, size=made.size)
+    return made
 
 
 def _libc(python: HostPython, loader: str) -> tuple[str, int, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from buildpack.errors import BuildpackError
@@ -51,7 +52,12 @@ def find_base(request: StackRequest, *, store: Store, environ: Mapping[str, str]
 
 
 def _look_up(
-    request: StackRequest, reference: Reference, key: str, store: Store, *, connect: Callable[[], Registry]
+    request: StackRequest,
+    reference: Reference,
+    key: str,
+    store: Store,
+    *,
+    connect: Callable[[], AbstractContextManager[Registry]],
 ) -> tuple[str, Image, float, list[str]]:
     """Return the reference with its digest, the image, the time of its look-up, and warnings."""
     known: Any = store.recall(_KIND, key)
@@ -110,7 +116,7 @@ def pull_layers(
     ):
 
         def fetch(layer: Layer) -> None:
-            with store.blob(hashed=False) as blob:
+            with store.blob() as blob:
                 registry.fetch_blob(layer.digest, layer.size, blob)
                 blob.commit(layer.digest)
 
@@ -130,7 +136,10 @@ def names_of(digest: Digest, store: Store) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _connect(reference: Reference, environ: Mapping[str, str], transport: Transport | None) -> Registry:
+@contextmanager
+def _connect(reference: Reference, environ: Mapping[str, str], transport: Transport | None) -> Iterator[Registry]:
     from buildpack.oci.registry import Registry
+    from buildpack.oci.transport import Transport
 
-    return Registry(reference, transport=transport, environ=environ)
+    with nullcontext(transport) if transport is not None else Transport(environ) as chosen:
+        yield Registry(reference, chosen)

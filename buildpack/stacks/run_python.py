@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,7 @@ from buildpack.stacks.resolve import fetch_layers
 from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
 from buildpack.system.elf import read_elf
 from buildpack.system.processes import User, library_path
-from buildpack.system.temporary import temporary_folder
-from buildpack.system.unprivileged import is_complete, is_reachable, mark_complete, reachable_folder
+from buildpack.system.unprivileged import is_reachable, keep_copy, reachable_folder
 
 if TYPE_CHECKING:
     from buildpack.oci.transport import Transport
@@ -98,18 +96,10 @@ def bring_base(stack: Stack, found: Interpreter, store: Store, user: User | None
     if user is None or is_reachable(found.argv[-1]):
         return found
     root = unpacked(stack.digest, stack.layers, store, stack=stack.name)
-    place = reachable_folder(root.parent, user) / root.name
-    if not is_complete(place):
-        import shutil
+    import shutil
 
-        with temporary_folder(place.parent) as making:
-            shutil.copytree(root, making / "root", symlinks=True, copy_function=_link_or_copy)
-            mark_complete(making / "root")
-            shutil.rmtree(place, ignore_errors=True)
-            with suppress(OSError):  # another build was faster
-                (making / "root").rename(place)
-    with suppress(OSError):
-        os.utime(place)  # `deploy prune` reads the date of its last use
+    place = reachable_folder(root.parent, user) / root.name
+    keep_copy(place, lambda folder: shutil.copytree(root, folder, symlinks=True, copy_function=_link_or_copy))
     return interpreter_of(place, stack)
 
 

@@ -335,12 +335,12 @@ def _write(
 ) -> Layer:
     from buildpack.oci.layer import write_layer
 
-    with store.blob(hashed=False) as out:
+    with store.blob() as out:
         try:
-            blob = write_layer(entries(planned), out, tar_out=tar)
+            written = write_layer(entries(planned), out, tar_out=tar)
         except oci_errors.ContentError as error:
             raise _blame(error, planned) from None
-        out.commit(blob.digest)
-    layer = Layer(digest=blob.digest, diff_id=blob.diff_id, size=blob.size, annotations=layer_annotations(planned))
+        out.commit(written.digest)
+    layer = replace(written, annotations=layer_annotations(planned))
     store.remember_layer(planned.key, layer)
     return layer

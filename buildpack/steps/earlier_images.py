@@ -24,7 +24,8 @@ from buildpack.plan import PlannedLayer
 from buildpack.steps.reuse import NOTHING, Claims, find_host_layers, find_layers, parse_claims
 
 if TYPE_CHECKING:
-    from buildpack.oci.registry import Sink
+    from _typeshed import SupportsWrite
+
     from buildpack.oci.transport import Transport
     from buildpack.stacks.stack import Facts, Stack
 
@@ -185,16 +186,18 @@ class Lookup:
 
         assert self._transport is not None
         name, own = str(reference), reference in self._pushed
-        with Registry(reference, transport=self._transport, writes=own) as registry:
-            try:
-                image = registry.fetch_image(self._platform, look=True).image
-            except NotFound:
-                return Earlier(reference=reference, reason=errors.not_there(name, own=own))
-            except BuildpackError as error:
-                if own and isinstance(error, AccessRefused):
-                    # Some registries answer 403 for an image that does not exist. Only an upload shows if we may push.
-                    registry.may_push()
-                return Earlier(reference=reference, reason=errors.not_readable(name, error))
+        registry = Registry(reference, self._transport, writes=own)
+        try:
+            image = registry.fetch_image(self._platform, look=True).image
+        except NotFound:
+            return Earlier(reference=reference, reason=errors.not_there(name, own=own))
+        except BuildpackError as error:
+            if own and isinstance(error, AccessRefused):
+                from buildpack.oci.upload import may_push
+
+                # Some registries answer 403 for an image that does not exist. Only an upload shows if we may push.
+                may_push(registry)
+            return Earlier(reference=reference, reason=errors.not_readable(name, error))
         claims = parse_claims(image)
         keyed = any(layer.key for layer in image.layers)
         return Earlier(reference=reference, image=image, claims=claims, reason="" if keyed else errors.no_keys(name))
@@ -219,9 +222,9 @@ def pull_taken(taken: Mapping[str, Taken], store: Store, transport: Transport) -
     def pull(each: Taken) -> str:
         name = str(each.reference)
         try:
-            with Registry(each.reference, transport=transport) as registry, store.blob(hashed=False) as blob:
+            with store.blob() as blob:
                 unpacked = _Unpacked(blob)
-                registry.fetch_blob(each.layer.digest, each.layer.size, unpacked)
+                Registry(each.reference, transport).fetch_blob(each.layer.digest, each.layer.size, unpacked)
                 if unpacked.digest != each.layer.diff_id:
                     return errors.other_content(name)
                 blob.commit(each.layer.digest)
@@ -237,7 +240,7 @@ def pull_taken(taken: Mapping[str, Taken], store: Store, transport: Transport) -
 class _Unpacked:
     """Passes a layer's bytes on, and hashes the unpacked bytes of its gzip members."""
 
-    def __init__(self, out: Sink) -> None:
+    def __init__(self, out: SupportsWrite[bytes]) -> None:
         self._out = out
         self._hash = hashlib.sha256()
         self._member = zlib.decompressobj(31)

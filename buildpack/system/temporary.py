@@ -55,7 +55,7 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        _remove(path)
+        remove_folder(path)
         os.close(descriptor)
 
 
@@ -100,7 +100,7 @@ def sweep(folder: Path, *, prefix: str = "") -> None:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.is_dir():
-                _remove(path)
+                remove_folder(path)
             else:
                 path.unlink()
         os.close(descriptor)
@@ -127,7 +127,7 @@ def unused(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _remove(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     """Remove a folder. Tries again if another process still writes into it, or if there are no descriptors left."""
     import shutil
     import time

@@ -18,7 +18,7 @@ from buildpack.system.processes import User
 from buildpack.system.temporary import create_temporary, hold, sweep, temporary_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _APP = 1000
 """The user of images. If an account of this machine has this number, strangers' code must not run as it."""
@@ -157,17 +157,23 @@ def bring_python(executable: str, own: Path, user: User | None) -> str | None:
     found = real.stat()
     key = hashlib.sha256(repr((str(real), found.st_size, found.st_mtime_ns)).encode()).hexdigest()[:32]
     place = reachable_folder(own, user) / key
+    keep_copy(place, lambda folder: _copy_python(prefix, real.name, folder))
+    return str(place / "bin" / real.name)
+
+
+def keep_copy(place: Path, make: Callable[[Path], object]) -> None:
+    """Let `make` fill the folder that becomes `place`, unless that is there and complete."""
     if not is_complete(place):
         import shutil
 
         with temporary_folder(place.parent) as making:
-            _copy_python(prefix, real.name, making / key)
+            make(making / place.name)
+            mark_complete(making / place.name)
             shutil.rmtree(place, ignore_errors=True)
             with suppress(OSError):  # another process was faster
-                (making / key).rename(place)
+                (making / place.name).rename(place)
     with suppress(OSError):
-        os.utime(place)  # the date of its last use
-    return str(place / "bin" / real.name)
+        os.utime(place)  # `deploy cache prune` reads the date of its last use
 
 
 def _copy_python(prefix: Path, name: str, place: Path) -> None:
@@ -185,7 +191,6 @@ def _copy_python(prefix: Path, name: str, place: Path) -> None:
             _lead_to_copy(copied, f"{prefix}/lib".encode())
     for folder, _, _ in os.walk(place):
         os.chmod(folder, 0o755)  # noqa: PTH101, S103
-    mark_complete(place)
 
 
 def _lead_to_copy(file: Path, libraries: bytes) -> None:

@@ -107,8 +107,7 @@ def _attach(referrer: Referrer, repository: Reference, transport: Transport) -> 
     from buildpack.oci.registry import Registry
 
     trouble = ""
-    with Registry(repository, transport=transport, writes=True) as registry:
-        found = fetch_referrers(registry, referrer.subject, MEDIA_TYPE)
+    found = fetch_referrers(Registry(repository, transport, writes=True), referrer.subject, MEDIA_TYPE)
     there, note = found.has(referrer.digest), found.trouble
     try:
         if not there:

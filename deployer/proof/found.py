@@ -134,7 +134,7 @@ class Source:
         if self._registry is None:
             assert self._reference is not None
             transport = self._exits.enter_context(Transport(self._environ, homes=[self._reference]))
-            self._registry = self._exits.enter_context(Registry(self._reference, transport=transport))
+            self._registry = Registry(self._reference, transport)
         return self._registry
 
 

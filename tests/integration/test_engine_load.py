@@ -16,11 +16,12 @@ import pytest
 from buildpack.oci import engine_upload
 from buildpack.oci.engine_host import Endpoint, parse_host
 from buildpack.oci.engine_http import Connection
-from buildpack.oci.engine_load import Loading, load
+from buildpack.oci.engine_load import load
 from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform
 from buildpack.oci.layout import open_layout
 from tests.support.containers import Host
 from tests.support.images import Blobs, image_of
+from tests.support.loading import at, loading_into
 
 pytestmark = pytest.mark.every_engine
 
@@ -117,12 +118,12 @@ def test_only_what_changed(host: Host, tmp_path: Path) -> None:
     blobs = Blobs()
     a, b, c, changed = stack(blobs, "a", "b", "c", "b")
     first = image_of(a, b, c)
-    loaded = load(first, blobs.open, [FIRST, SECOND], host=host.address)
+    loaded = load(first, blobs.open, [FIRST, SECOND], host=at(host.address))
     assert (loaded.sent_layers, loaded.reason) == (3, "the engine has none of its layers")
-    assert load(first, blobs.open, [FIRST, SECOND], host=host.address).reason == "the engine has it already"
+    assert load(first, blobs.open, [FIRST, SECOND], host=at(host.address)).reason == "the engine has it already"
 
     second = image_of(a, changed, c)
-    loaded = load(second, blobs.open, [FIRST], host=host.address)
+    loaded = load(second, blobs.open, [FIRST], host=at(host.address))
     # Docker's own store finds a layer by all that is below it, too.
     sent, reason = (
         (2, "the engine has 1 of 3 layers") if host.kind == "classic" else (1, "the engine has 2 of 3 layers")
@@ -137,8 +138,8 @@ def test_only_what_changed(host: Host, tmp_path: Path) -> None:
 def test_new_tag_shares_with_the_last(host: Host) -> None:
     blobs = Blobs()
     a, b = stack(blobs, "a", "b")
-    load(image_of(a), blobs.open, [FIRST], host=host.address)
-    assert load(image_of(a, b), blobs.open, [SECOND], host=host.address).sent_layers == 1
+    load(image_of(a), blobs.open, [FIRST], host=at(host.address))
+    assert load(image_of(a, b), blobs.open, [SECOND], host=at(host.address)).sent_layers == 1
 
 
 def test_layers_that_the_engine_has_in_other_blobs(host: Host, tmp_path: Path) -> None:
@@ -147,10 +148,10 @@ def test_layers_that_the_engine_has_in_other_blobs(host: Host, tmp_path: Path) -
     (a, tar), (b, _) = blobs.layer_and_tar({"a/file": os.urandom(200_000)}), blobs.layer_and_tar({"b/file": b"b"})
     plain = Layer(digest=a.diff_id, diff_id=a.diff_id, size=len(tar), media_type=LAYER_TAR)
     blobs.content[plain.digest] = tar
-    load(image_of(plain), blobs.open, [FIRST], host=host.address)
+    load(image_of(plain), blobs.open, [FIRST], host=at(host.address))
 
     image = image_of(a, b)
-    loaded = load(image, blobs.open, [FIRST], host=host.address)
+    loaded = load(image, blobs.open, [FIRST], host=at(host.address))
     assert loaded.reason == (
         "the engine has 1 of 2 layers" if host.kind == "classic" else "the engine took only the whole image"
     )
@@ -160,7 +161,7 @@ def test_layers_that_the_engine_has_in_other_blobs(host: Host, tmp_path: Path) -
 
 def test_history_can_be_listed(host: Host) -> None:
     blobs = Blobs()
-    load(image_of(*stack(blobs, "a", "b")), blobs.open, [FIRST], host=host.address)
+    load(image_of(*stack(blobs, "a", "b")), blobs.open, [FIRST], host=at(host.address))
     shown = host.docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", FIRST)
     assert shown.splitlines() == ["deploy build: test", "deploy build: test"]
 
@@ -171,7 +172,7 @@ def test_prefixes_are_unpacked_and_removed(docker: str, monkeypatch: pytest.Monk
     blobs = Blobs()
     layers = stack(blobs, "a", "b", "c", "d")
     image = image_of(*layers)
-    with Loading(docker, [FIRST], blobs.open, platform=Platform()) as loading:
+    with loading_into(docker, [FIRST], blobs.open) as loading:
         for number, layer in enumerate(layers):
             loading.offer(layer)
             while number == 0 and not images_upon(docker, layers[0]):
@@ -187,7 +188,7 @@ def test_abandoned_prefixes_are_removed(docker: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(engine_upload, "WORTH_SENDING", 1)
     blobs = Blobs()
     [layer] = stack(blobs, "a")
-    with Loading(docker, [FIRST], blobs.open, platform=Platform()) as loading:
+    with loading_into(docker, [FIRST], blobs.open) as loading:
         loading.offer(layer)
         while not images_upon(docker, layer):
             pass
@@ -198,7 +199,7 @@ def test_abandoned_prefixes_are_removed(docker: str, monkeypatch: pytest.MonkeyP
 def test_uncompressed_layers(docker: str) -> None:
     blobs = Blobs()
     layer, tar = blobs.layer_and_tar({"a/file": bytes(300_000)})
-    with Loading(docker, [FIRST], blobs.open, platform=Platform()) as loading:
+    with loading_into(docker, [FIRST], blobs.open) as loading:
         loading.expect()
         loading.offer(layer, io.BytesIO(tar))
         loaded = loading.finish(image_of(layer))
@@ -211,9 +212,9 @@ def test_layer_that_was_removed_meanwhile_is_sent_again(host: Host, tmp_path: Pa
     """Between the question what the engine has and the load, somebody removes it."""
     blobs = Blobs()
     a, b = stack(blobs, "a", "b")
-    load(image_of(a), blobs.open, [FIRST], host=host.address)
+    load(image_of(a), blobs.open, [FIRST], host=at(host.address))
     image = image_of(a, b)
-    with Loading(host.address, [FIRST], blobs.open, platform=Platform()) as loading:
+    with loading_into(host.address, [FIRST], blobs.open) as loading:
         loading.ready()
         host.docker("rmi", FIRST)
         loaded = loading.finish(image)
@@ -268,8 +269,8 @@ def test_podman_of_this_machine(podman: str) -> None:
     a, b, changed = stack(blobs, "a", "b", "b")
     try:
         first, second = image_of(a, b), image_of(a, changed)
-        load(first, blobs.open, [FIRST, SECOND], host=podman)
-        loaded = load(second, blobs.open, [FIRST], host=podman)
+        load(first, blobs.open, [FIRST, SECOND], host=at(podman))
+        loaded = load(second, blobs.open, [FIRST], host=at(podman))
         assert (loaded.sent_layers, loaded.reason) == (1, "the engine has 1 of 2 layers")
         assert (known_as(host, FIRST), known_as(host, SECOND)) == (identity(second, host), identity(first, host))
         assert {"a/file", "b/file"} <= exported(host, FIRST)

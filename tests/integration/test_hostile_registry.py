@@ -21,6 +21,7 @@ from buildpack.oci.referrers import fetch_referrers
 from buildpack.oci.registry import Registry
 from buildpack.oci.registry_auth import find_logins
 from buildpack.oci.transport import Transport
+from buildpack.oci.upload import may_push
 from buildpack.steps.earlier_images import Lookup
 from deployer.cli.command import run
 from deployer.proof.attaching import attached_text, make_referrer
@@ -30,6 +31,7 @@ from tests.support.images import Blobs, image_of
 from tests.support.index import serving
 from tests.support.proxy import Proxy
 from tests.support.raw_server import CONTINUES, ENDLESS, TRICKLE, SteppingClock, raw_server
+from tests.support.registry_client import connected, push_blob
 from tests.support.spec_registry import SpecRegistry, spec_registry
 from tests.support.tiny import add_wheels, environ, write_app
 
@@ -48,7 +50,7 @@ def slow_registry(reply: Callable[[str, str], Iterable[bytes]], step: float = 31
         clock.now += 100
 
     with raw_server(reply) as host, Transport({}, clock=clock, sleep=sleep) as transport:
-        yield Registry(parse_reference(f"{host}/app:1"), transport=transport)
+        yield Registry(parse_reference(f"{host}/app:1"), transport)
 
 
 def failure(call: Callable[[], object]) -> BuildpackError:
@@ -127,7 +129,7 @@ def test_an_upload_has_an_end() -> None:
         return (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",)
 
     with slow_registry(reply, step=20) as registry:
-        error = failure(lambda: registry.push_blob(sha256(blob), len(blob), lambda: io.BytesIO(blob)))
+        error = failure(lambda: push_blob(registry, blob))
 
     assert (error.exit_code, error.what) == (30, f"the registry {registry.reference.host} is too slow")
     # The pace counts half of this clock's time: the other half is between two writes, and ours.
@@ -268,7 +270,7 @@ def test_a_look_at_a_tag_or_at_referrers_waits_for_no_busy_registry(server, prox
     proxy.fault("GET", "/referrers/", action, times=-1)
     waits: list[float] = []
     with Transport({}, sleep=waits.append) as transport:
-        registry = Registry(parse_reference(f"{proxy.name}/team/app:1"), transport=transport)
+        registry = Registry(parse_reference(f"{proxy.name}/team/app:1"), transport)
         assert registry.find_digest("1") is None
         assert fetch_referrers(registry, IMAGE.digest).listed == ()
     assert sum(waits) < 5, "seconds; no wait that a registry asks for"
@@ -342,7 +344,7 @@ def test_a_read_that_is_refused_without_a_challenge_gets_the_login_at_hand(serve
     push(server.name)
     proxy.fault("", "", only_with(LOGIN, status), times=-1)
     env = config(tmp_path, proxy.name, LOGIN.removeprefix("Basic "))
-    with Registry(parse_reference(f"{proxy.name}/team/app:1"), environ=env) as client:
+    with connected(parse_reference(f"{proxy.name}/team/app:1"), env) as client:
         assert client.fetch_manifest().digest == IMAGE.digest
     assert [each.path for each in proxy.log] == ["/v2/team/app/manifests/1", "/v2/", "/v2/team/app/manifests/1"]
 
@@ -388,7 +390,7 @@ def test_a_login_that_is_refused_is_not_tried_again(server, proxy, tmp_path):
     wrong = b64encode(b"me:wrong").decode()
     with Transport(config(tmp_path, proxy.name, wrong), sleep=lambda _seconds: None) as transport:
         client = Registry(parse_reference(f"{proxy.name}/team/app:1"), transport=transport, writes=True)
-        text = told(client.may_push)
+        text = told(lambda: may_push(client))
     assert [str(each) for each in proxy.log] == [
         "POST /v2/team/app/blobs/uploads/ 403",
         "GET /v2/ 200",
@@ -637,7 +639,7 @@ def test_formats_have_the_same_blobs_and_come_back_as_they_were():
 
 def test_a_docker_image_is_read_again(server):
     push(server.name, convert(IMAGE, "docker"))
-    with Registry(parse_reference(f"{server.name}/team/app:1"), environ={}) as client:
+    with connected(parse_reference(f"{server.name}/team/app:1"), {}) as client:
         assert client.fetch_image(Platform()).image == convert(IMAGE, "docker")
 
 

@@ -220,7 +220,8 @@ def test_an_image_of_another_tool(deploy, registry):
 
 
 def referrers_of(name: str, digest: str) -> list[dict]:
-    with Transport({}) as transport, Registry(parse_reference(name), transport=transport) as there:
+    with Transport({}) as transport:
+        there = Registry(parse_reference(name), transport)
         return list(fetch_referrers(there, Digest.parse(digest), "application/vnd.cyclonedx+json").listed)
 
 
@@ -234,7 +235,8 @@ def test_the_bill_of_materials_goes_with_the_image(world, deploy, registry):
     for words in ("attached", "there already"):
         assert deploy("push", world.app, "-t", name).err.endswith(f"; bill of materials {words}\n")
         (listed,) = referrers_of(name, world.digest)
-    with Transport({}) as transport, Registry(parse_reference(name), transport=transport) as there:
+    with Transport({}) as transport:
+        there = Registry(parse_reference(name), transport)
         manifest = json.loads(there.fetch_manifest(Digest.parse(listed["digest"])).raw)
         assert manifest["subject"]["digest"] == world.digest
         (layer,) = manifest["layers"]
@@ -409,7 +411,7 @@ def replaced(world: World, kind: str, change: Callable[[str, bytes], bytes]) -> 
                     for member, content in read_members(gunzip(blob), origin="it")
                     if member.kind == "file"
                 ]
-            with store.blob(hashed=False) as out:
+            with store.blob() as out:
                 made = write_layer(entries, out)
                 out.commit(made.digest)
             layers.append(replace(layer, digest=made.digest, diff_id=made.diff_id, size=made.size))

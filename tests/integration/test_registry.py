@@ -15,8 +15,8 @@ from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import INDEX, MANIFEST, Image, Platform
 from buildpack.oci.reference import Reference, parse_reference
-from buildpack.oci.registry import Registry
 from tests.support.images import Blobs, image_of
+from tests.support.registry_client import connected
 
 pytestmark = pytest.mark.registry
 
@@ -43,7 +43,7 @@ def test_image_and_layers(registry: str, tmp_path: Path, form: str) -> None:
     blobs = Blobs()
     image = image_of(blobs.layer({"a": b"1" * 3_000_000}), blobs.layer({"b": b"2"}))
     reference = push(image, blobs, f"{registry}/transfer/{form}:1", tmp_path, "--format", form)
-    with Registry(reference) as client:
+    with connected(reference, {}) as client:
         pulled = client.fetch_image(Platform())
         assert pulled.image.config == image.config
         assert [(layer.digest, layer.diff_id) for layer in pulled.image.layers] == [
@@ -54,7 +54,7 @@ def test_image_and_layers(registry: str, tmp_path: Path, form: str) -> None:
             out = io.BytesIO()
             client.fetch_blob(layer.digest, layer.size, out)
             assert sha256(out.getvalue()) == layer.digest
-    with Registry(pulled.reference) as client:
+    with connected(pulled.reference, {}) as client:
         assert client.fetch_image(Platform()) == pulled
 
 
@@ -77,7 +77,7 @@ def test_platforms(registry: str, tmp_path: Path) -> None:
     reference = parse_reference(f"{registry}/transfer/multi:all")
     index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
     put_manifest(reference, index, INDEX)
-    with Registry(reference) as client:
+    with connected(reference, {}) as client:
         for architecture, image in images.items():
             pulled = client.fetch_image(Platform(architecture=architecture))
             assert pulled.image == image
@@ -96,7 +96,7 @@ def test_what_is_not_there(registry: str) -> None:
         (f"none@{sha256(b'none')}", "MANIFEST_UNKNOWN: manifest unknown"),
     ):
         reference = parse_reference(f"{registry}/transfer/none:{selector}")
-        with Registry(reference) as client, pytest.raises(StackError) as caught:
+        with connected(reference, {}) as client, pytest.raises(StackError) as caught:
             client.fetch_image(Platform())
         assert str(caught.value) == (
             f"{reference} does not exist\n\n"
@@ -110,6 +110,6 @@ def test_blob_is_taken_up_in_the_middle(registry: str, tmp_path: Path) -> None:
     blobs = Blobs()
     layer = blobs.layer({"a": bytes(range(256)) * 20_000})
     reference = push(image_of(layer), blobs, f"{registry}/transfer/range:1", tmp_path)
-    with Registry(reference) as client:
+    with connected(reference, {}) as client:
         half = b"".join(client._stream(Digest(layer.digest.hex), layer.size // 2))
     assert half == blobs.content[layer.digest][layer.size // 2 :]

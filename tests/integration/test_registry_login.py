@@ -30,6 +30,7 @@ from tests.support.logins import (
     registry_with_tokens,
 )
 from tests.support.proxy import Proxy
+from tests.support.registry_client import connected
 
 pytestmark = pytest.mark.registry
 
@@ -65,7 +66,7 @@ def push(reference: str, environ: Mapping[str, str], *, home: bool = True, **opt
 
 
 def pull(reference: str, environ: Mapping[str, str]) -> bool:
-    with Registry(parse_reference(reference), environ=environ) as client:
+    with connected(parse_reference(reference), environ) as client:
         return client.fetch_image(Platform()).image == IMAGE
 
 
@@ -159,8 +160,8 @@ def test_tokens_for_two_namespaces(tokens, tmp_path):
     server.clear()
     with Transport(environ) as transport:
         push_image(IMAGE, [mine], BLOBS.open, transport=transport)
-        with Registry(other, transport=transport) as client:
-            assert client.fetch_image(Platform()).image == IMAGE
+        client = Registry(other, transport)
+        assert client.fetch_image(Platform()).image == IMAGE
     assert server.seen == [
         ("GET", USER, "", ("repository:team/mine:pull,push",)),
         ("GET", "", "", ("repository:team/other:pull",)),
@@ -272,8 +273,8 @@ def test_one_token_for_reading_and_pushing(tokens):
     proxy, server = tokens
     reference = parse_reference(f"{proxy.name}/team/one:1")
     with Transport(PIPELINE, homes=[reference]) as transport:
-        with Registry(reference, transport=transport, writes=True) as client:
-            assert client.find_digest("1") is None
+        client = Registry(reference, transport, writes=True)
+        assert client.find_digest("1") is None
         push_image(IMAGE, [reference], BLOBS.open, transport=transport)
         assert transport.traffic.requests == proxy.requests + len(server.seen)
     assert server.seen == [("GET", USER, "", ("repository:team/one:pull,push",))]
@@ -363,8 +364,8 @@ def test_a_token_that_expires_in_the_middle(tokens, phase):
     method, path = PHASES[phase]
     wanted = parse_reference(reference)
     with Transport(PIPELINE, homes=[wanted]) as transport:
-        with Registry(wanted, transport=transport, writes=True) as client:
-            assert client.find_digest("1") is None
+        client = Registry(wanted, transport, writes=True)
+        assert client.find_digest("1") is None
         expired = proxy.fault(method, path, proxies.with_login(f"Bearer {old}"))
         push_image(IMAGE, [wanted], BLOBS.open, transport=transport)
     assert expired.met == 1

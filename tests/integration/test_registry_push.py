@@ -31,6 +31,7 @@ from tests.support import proxy as proxies
 from tests.support.command import ROOT
 from tests.support.images import Blobs, image_of
 from tests.support.proxy import Proxy
+from tests.support.registry_client import connected, push_blob
 
 pytestmark = pytest.mark.registry
 
@@ -87,7 +88,7 @@ def app(repository: str) -> App:
 
 def pulled(reference: str) -> Image:
     """The image as it comes back, every blob verified."""
-    with Registry(parse_reference(reference), environ={}) as client:
+    with connected(parse_reference(reference), {}) as client:
         image = client.fetch_image(Platform()).image
         for layer in image.layers:
             client.fetch_blob(layer.digest, layer.size, io.BytesIO())
@@ -327,10 +328,10 @@ def test_a_cut_every_time(proxy, transport, repository, app, phase):
 def send_big(proxy: Proxy, transport: Transport, repository: str, app: App) -> list[int]:
     """Push the big layer alone, and fetch it again; what the observer heard."""
     big, heard = app.big, list[int]()
-    with Registry(parse_reference(f"{proxy.name}/{repository}:1"), transport=transport) as client:
-        sent = client.push_blob(big.digest, big.size, lambda: app.blobs.open(big.digest), observe=heard.append)
-        assert sent == "sent"
-        client.fetch_blob(big.digest, big.size, io.BytesIO())
+    client = Registry(parse_reference(f"{proxy.name}/{repository}:1"), transport)
+    sent = push_blob(client, app.blobs.content[big.digest], observe=heard.append)
+    assert sent == "sent"
+    client.fetch_blob(big.digest, big.size, io.BytesIO())
     return heard
 
 
@@ -530,8 +531,8 @@ def test_a_blob_that_vanished_and_is_not_here(registry, proxy, transport, reposi
         f"Missing: {app.big.digest}.\n\n"
         "hint: build again with `--no-cache`, so that every layer is made here; no tag was changed."
     )
-    with Registry(parse_reference(f"{proxy.name}/{repository}:2"), transport=transport) as client:
-        assert client.find_digest("2") is None
+    client = Registry(parse_reference(f"{proxy.name}/{repository}:2"), transport)
+    assert client.find_digest("2") is None
 
 
 def test_a_blob_that_a_lost_error_says_is_not_here(proxy, transport, repository, app):
@@ -623,8 +624,8 @@ def test_index(proxy, transport, repository):
     pushed = push_index(raw, references, transport=transport)
     assert pushed.references == tuple(each.pinned(sha256(raw)) for each in references)
     for platform, image in images.items():
-        with Registry(references[1], transport=transport) as client:
-            assert client.fetch_image(platform).image == image
+        client = Registry(references[1], transport)
+        assert client.fetch_image(platform).image == image
 
 
 def test_index_of_what_is_not_there(proxy, transport, repository):
@@ -657,19 +658,19 @@ def test_referrers_where_the_registry_keeps_none(proxy, transport, repository, a
     reference = parse_reference(f"{proxy.name}/{repository}:1")
     made = [referrer(app.image, note) for note in ("one", "two", "one")]
     digests = [push_referrer(raw, blobs, reference, transport=transport) for raw, blobs in made]
-    with Registry(reference, transport=transport) as client:
-        listed = fetch_referrers(client, app.image.digest).listed
-        assert [each["digest"] for each in listed] == [str(digest) for digest in digests[:2]]
-        assert listed[0] == {
-            "mediaType": MANIFEST,
-            "digest": str(digests[0]),
-            "size": len(made[0][0]),
-            "artifactType": "application/vnd.test+json",
-            "annotations": {"note": "one"},
-        }
-        assert fetch_referrers(client, app.image.digest, "application/vnd.test+json").listed == listed
-        assert fetch_referrers(client, app.image.digest, "application/other").listed == ()
-        assert fetch_referrers(client, sha256(b"none")).listed == ()
+    client = Registry(reference, transport)
+    listed = fetch_referrers(client, app.image.digest).listed
+    assert [each["digest"] for each in listed] == [str(digest) for digest in digests[:2]]
+    assert listed[0] == {
+        "mediaType": MANIFEST,
+        "digest": str(digests[0]),
+        "size": len(made[0][0]),
+        "artifactType": "application/vnd.test+json",
+        "annotations": {"note": "one"},
+    }
+    assert fetch_referrers(client, app.image.digest, "application/vnd.test+json").listed == listed
+    assert fetch_referrers(client, app.image.digest, "application/other").listed == ()
+    assert fetch_referrers(client, sha256(b"none")).listed == ()
 
 
 # Other tools

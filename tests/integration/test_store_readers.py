@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def program_entries() -> list[Entry]:
 
 
 def written(store: Store, entries: list[Entry]) -> Layer:
-    with store.blob(hashed=False) as out:
+    with store.blob() as out:
         made = write_layer(entries, out)
         out.commit(made.digest)
     return Layer(
@@ -86,14 +87,14 @@ def image(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Image:
     assert text.compressed > SPLICE_MIN
     base = [*program_entries(), *(directory(name) for name in ("proc", "dev", "sys", "tmp"))]
     app = [
-        file("app/größe.txt", "grüß dich\n".encode(), uid=1000, gid=1000, mtime=1_700_000_000),
+        replace(file("app/größe.txt", "grüß dich\n".encode()), uid=1000, gid=1000, mtime=1_700_000_000),
         file("opt/large.py", text),
         file("opt/huge.so", deflated(sources, "huge", LARGE), executable=True),
         file("opt/tiny.py", deflated(sources, "tiny", b"x = 1\n" * 50)),
         file(f"opt/{LONG}", b"long"),
         symlink("opt/link", LONG),
         symlink("opt/größe", "/app/größe.txt"),
-        directory("opt/empty", mode=0o1777, uid=1000, gid=1001),
+        replace(directory("opt/empty", mode=0o1777), uid=1000, gid=1001),
     ]
     made = assemble(
         [written(store, base), written(store, app)],

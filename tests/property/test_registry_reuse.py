@@ -97,8 +97,8 @@ def push(world: World, home: Path, name: str) -> BuiltImage:
             session=session,
         )
         pushed = push_built(built, [reference], session)
-        with Registry(reference, transport=transport) as registry:
-            assert registry.find_digest(reference.selector) == built.image.digest == pushed.digest
+        registry = Registry(reference, transport)
+        assert registry.find_digest(reference.selector) == built.image.digest == pushed.digest
     return built.images[0]
 
 

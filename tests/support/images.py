@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import BinaryIO
 
+from buildpack.errors import oci as errors
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.entry import file
 from buildpack.oci.image import Image, Layer, Platform, assemble, unpack
@@ -39,6 +41,8 @@ class Blobs:
 
     def open(self, digest: Digest) -> BinaryIO:
         self.opened.append(digest)
+        if digest not in self.content:
+            raise errors.blob_missing(digest, Path("the store"))
         return io.BytesIO(self.content[digest])
 
     def add(self, content: bytes) -> Digest:
@@ -53,8 +57,7 @@ class Blobs:
         out, tar = io.BytesIO(), io.BytesIO()
         blob = write_layer([file(path, body) for path, body in files.items()], out, tar_out=tar)
         self.content[blob.digest] = out.getvalue()
-        made = Layer(digest=blob.digest, diff_id=blob.diff_id, size=blob.size, annotations={"dev.deploy.kind": kind})
-        return made, tar.getvalue()
+        return replace(blob, annotations={"dev.deploy.kind": kind}), tar.getvalue()
 
 
 def image_of(*layers: Layer, label: str = "", platform: Platform | None = None) -> Image:

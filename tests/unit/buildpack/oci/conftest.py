@@ -9,6 +9,7 @@ import pytest
 from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
 from tests.support.proxy import Proxy
+from tests.support.registry_client import connected
 from tests.support.spec_registry import SpecRegistry, spec_registry
 
 
@@ -26,5 +27,5 @@ def proxy(server: SpecRegistry) -> Iterator[Proxy]:
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[Registry]:
-    with Registry(parse_reference(f"{proxy.name}/team/app:1"), environ={}, sleep=lambda _seconds: None) as made:
+    with connected(parse_reference(f"{proxy.name}/team/app:1"), {}, sleep=lambda _seconds: None) as made:
         yield made

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.errors import BuildpackError, MachineError, StackError, UsageError
+from buildpack.errors import BuildpackError, LostError, MachineError, StackError, UsageError
 from buildpack.oci.archive import write_archive, write_archive_file, write_oci_dir
 from buildpack.oci.digest import sha256
 from buildpack.oci.image import INDEX, LAYER_GZIP, LAYER_TAR, MANIFEST, Image, Layer, Platform
@@ -189,7 +189,7 @@ def test_a_layout_is_written_and_extended(image: Image, blobs: Blobs, tmp_path: 
 def test_an_interrupted_layout_is_completed(image: Image, blobs: Blobs, tmp_path: Path) -> None:
     folder, lost = tmp_path / "layout", image.layers[1].digest
     body = blobs.content.pop(lost)
-    with pytest.raises(KeyError):
+    with pytest.raises(LostError):
         write_oci_dir(image, blobs.open, folder, NAMES)
     assert not (folder / "index.json").exists()
     blobs.content[lost] = body

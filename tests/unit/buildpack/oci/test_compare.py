@@ -75,10 +75,10 @@ def test_every_way_in_which_an_entry_can_differ(blobs):
         file("app/kind", b""),
         symlink("app/link", "here"),
         file("app/mode.sh", b"", executable=True),
-        file("app/owner", b"", uid=1, gid=2),
+        replace(file("app/owner", b""), uid=1, gid=2),
         file("app/same.py", b"same"),
         file("app/size.py", b"1"),
-        file("app/time.py", b"", mtime=1_700_000_000),
+        replace(file("app/time.py", b""), mtime=1_700_000_000),
         key="of the image",
     )
     ours = layer(

@@ -13,11 +13,12 @@ import pytest
 from buildpack.errors import EngineError, MachineError
 from buildpack.oci import engine_upload
 from buildpack.oci.digest import Digest
-from buildpack.oci.engine_load import Loading, load
+from buildpack.oci.engine_load import load
 from buildpack.oci.engine_upload import Loaded
-from buildpack.oci.image import Image, Layer, Platform
+from buildpack.oci.image import Image, Layer
 from tests.support.engines import NEWER, PODMAN, Engine
 from tests.support.images import Blobs, image_of
+from tests.support.loading import at, loading_into
 from tests.support.waiting import settles
 
 APP = "docker.io/library/app:1"
@@ -58,7 +59,7 @@ def layers(blobs: Blobs, *names: str) -> list[Layer]:
 
 
 def sent(image: Image, blobs: Blobs, engine: Engine, *references: str, **settings: object) -> Loaded:
-    return load(image, blobs.open, references or (APP,), host=engine.host, **settings)  # type: ignore[arg-type]
+    return load(image, blobs.open, references or (APP,), host=at(engine.host), **settings)  # type: ignore[arg-type]
 
 
 def failure(call: Callable[[], object]) -> str:
@@ -232,7 +233,7 @@ def test_progress_is_reported(engine: Engine, blobs: Blobs) -> None:
 @pytest.mark.usefixtures("cut_small")
 def test_layers_are_sent_before_the_image_is_whole(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b", "c")
-    with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
+    with loading_into(engine.host, [APP], blobs.open) as loading:
         for number, layer in enumerate(stack[:2]):
             loading.offer(layer)
             assert settles(lambda number=number: len(engine.loads) == number + 1)  # type: ignore[misc]
@@ -247,7 +248,7 @@ def test_layers_are_sent_before_the_image_is_whole(engine: Engine, blobs: Blobs)
 def test_a_busy_engine_gets_no_second_prefix(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b", "c", "d")
     engine.gate.clear()
-    with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
+    with loading_into(engine.host, [APP], blobs.open) as loading:
         for layer in stack:
             loading.offer(layer)
         assert settles(lambda: len(blobs.opened) == 4)
@@ -260,7 +261,7 @@ def test_a_busy_engine_gets_no_second_prefix(engine: Engine, blobs: Blobs) -> No
 def test_an_engine_that_becomes_idle_gets_the_waiting_layers(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b")
     engine.gate.clear()
-    with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
+    with loading_into(engine.host, [APP], blobs.open) as loading:
         for layer in stack:
             loading.offer(layer)
         assert settles(lambda: len(blobs.opened) == 2)
@@ -273,7 +274,7 @@ def test_an_engine_that_becomes_idle_gets_the_waiting_layers(engine: Engine, blo
 def test_uncompressed_layers_are_sent_unchanged(engine: Engine, blobs: Blobs) -> None:
     layer, tar = blobs.layer_and_tar({"a": bytes(10_000)})
     file = io.BytesIO(tar)
-    with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
+    with loading_into(engine.host, [APP], blobs.open) as loading:
         loading.offer(layer, file)
         loaded = loading.finish(image_of(layer))
     assert loaded.sent_bytes == len(tar)
@@ -285,7 +286,7 @@ def test_uncompressed_layers_are_sent_unchanged(engine: Engine, blobs: Blobs) ->
 def test_a_prefix_that_fails_is_forgotten(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b")
     engine.failures = [(500, b'{"message":"not today"}')]
-    with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
+    with loading_into(engine.host, [APP], blobs.open) as loading:
         loading.offer(stack[0])
         assert settles(lambda: not engine.failures)
         image = image_of(*stack)
@@ -306,7 +307,7 @@ def test_a_blob_that_cannot_be_opened_yet_is_sent_at_the_end(engine: Engine, blo
             raise MachineError("not there yet")
         return io.BytesIO(blobs.content[digest])
 
-    with Loading(engine.host, [APP], open_blob, platform=Platform()) as loading:
+    with loading_into(engine.host, [APP], open_blob) as loading:
         loading.offer(stack[0])
         assert settles(lambda: bool(refused))
         blobs.content[stack[0].digest] = content
@@ -315,7 +316,7 @@ def test_a_blob_that_cannot_be_opened_yet_is_sent_at_the_end(engine: Engine, blo
 
 def test_an_image_with_other_layers_than_offered_is_sent(engine: Engine, blobs: Blobs) -> None:
     a, b = layers(blobs, "a", "b")
-    with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
+    with loading_into(engine.host, [APP], blobs.open) as loading:
         loading.offer(a)
         image = image_of(b)
         loading.finish(image)
@@ -326,7 +327,7 @@ def test_an_image_with_other_layers_than_offered_is_sent(engine: Engine, blobs: 
 def test_an_abandoned_build_leaves_nothing(engine: Engine, blobs: Blobs) -> None:
     stack = layers(blobs, "a", "b")
     file = io.BytesIO(b"never read")
-    with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
+    with loading_into(engine.host, [APP], blobs.open) as loading:
         loading.offer(stack[0])
         assert settles(lambda: len(engine.images) == 1)
         loading.offer(stack[1])
@@ -341,7 +342,7 @@ def test_an_abandoned_build_leaves_nothing(engine: Engine, blobs: Blobs) -> None
 def test_an_expected_layer_that_does_not_come_is_harmless(engine: Engine, blobs: Blobs) -> None:
     image = image_of(*layers(blobs, "a"))
     sent(image, blobs, engine)
-    with Loading(engine.host, [APP], blobs.open, platform=Platform()) as loading:
+    with loading_into(engine.host, [APP], blobs.open) as loading:
         loading.expect()
         loading.offer(image.layers[0])
         assert loading.finish(image).reason == HAS_IT
@@ -356,24 +357,24 @@ def test_an_engine_that_is_not_running_is_an_error(tmp_path: Path, blobs: Blobs)
     image = image_of(*layers(blobs, "a"))
     host = f"unix://{tmp_path}/none.sock"
     after = "start it, or set DOCKER_HOST to another one; `--to archive:FILE` needs no engine."
-    assert failure(lambda: load(image, blobs.open, [APP], host=host)) == (
+    assert failure(lambda: load(image, blobs.open, [APP], host=at(host))) == (
         f"the container engine at {host} is not running\n\nThere is no socket at this path.\n\nhint: {after}"
     )
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(f"{tmp_path}/none.sock")
-        assert failure(lambda: load(image, blobs.open, [APP], host=host)) == (
+        assert failure(lambda: load(image, blobs.open, [APP], host=at(host))) == (
             f"the container engine at {host} is not running\n\nIt refused the connection.\n\nhint: {after}"
         )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         host = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-        assert failure(lambda: load(image, blobs.open, [APP], host=host)) == (
+        assert failure(lambda: load(image, blobs.open, [APP], host=at(host))) == (
             f"the container engine at {host} is not running\n\nIt refused the connection.\n\nhint: {after}"
         )
 
 
 def test_a_missing_engine_is_reported_before_the_build(tmp_path: Path, blobs: Blobs) -> None:
-    with Loading(f"unix://{tmp_path}/none.sock", [APP], blobs.open, platform=Platform()) as loading:
+    with loading_into(f"unix://{tmp_path}/none.sock", [APP], blobs.open) as loading:
         assert "is not running" in failure(loading.ready)
 
 
@@ -436,7 +437,7 @@ def test_a_server_that_is_not_an_engine_is_an_error(tmp_path: Path, blobs: Blobs
         thread = threading.Thread(target=serve)
         thread.start()
         image = image_of(*layers(blobs, "a"))
-        said = failure(lambda: load(image, blobs.open, [APP], host=f"unix://{path}"))
+        said = failure(lambda: load(image, blobs.open, [APP], host=at(f"unix://{path}")))
         thread.join()
     assert said == (
         f"the container engine at unix://{path} is not running\n\n{reason}.\n\n"
@@ -474,7 +475,7 @@ def test_an_engine_that_hangs_up_during_the_upload_is_heard(tmp_path: Path, blob
         thread = threading.Thread(target=serve)
         thread.start()
         image = image_of(blobs.layer({"a": os.urandom(3 << 20)}))
-        said = failure(lambda: load(image, blobs.open, [APP], host=f"unix://{path}"))
+        said = failure(lambda: load(image, blobs.open, [APP], host=at(f"unix://{path}")))
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
     assert said.startswith(f"the disk of the container engine at unix://{path} is full\n")
@@ -487,4 +488,4 @@ def test_a_damaged_blob_is_reported_as_such(engine: Engine, blobs: Blobs) -> Non
         raise MachineError(f"{digest.short} is damaged")
 
     with pytest.raises(MachineError, match="is damaged"):
-        load(image, open_blob, [APP], host=engine.host)
+        load(image, open_blob, [APP], host=at(engine.host))

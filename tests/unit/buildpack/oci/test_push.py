@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 
 import pytest
@@ -16,6 +15,7 @@ from buildpack.oci.transport import Transport
 from tests.support import proxy as proxies
 from tests.support.images import Blobs, image_of
 from tests.support.proxy import Proxy
+from tests.support.registry_client import push_blob
 
 BLOB = random.Random(7).randbytes(1_000_000)
 DIGEST = sha256(BLOB)
@@ -23,10 +23,7 @@ DIGEST = sha256(BLOB)
 
 def send(client: Registry, content: bytes = BLOB) -> list[int]:
     heard: list[int] = []
-    fate = client.push_blob(
-        sha256(content), len(content), lambda: io.BytesIO(content), assume_missing=True, observe=heard.append
-    )
-    assert fate == "sent"
+    assert push_blob(client, content, assume_missing=True, observe=heard.append) == "sent"
     return heard
 
 

@@ -24,6 +24,7 @@ from buildpack.oci.reference import parse_reference
 from buildpack.oci.registry import Registry
 from buildpack.oci.registry_tokens import parse_challenges
 from tests.support.images import Blobs, image_of
+from tests.support.registry_client import connected, push_blob
 
 Answer = Callable[["Handler"], None]
 AROUND = "`--stack host` needs no registry; an image saved elsewhere is read with `--stack archive:FILE`."
@@ -112,7 +113,7 @@ def hang_up(handler: Handler) -> None:
 @contextmanager
 def client(server: Server, pauses: list[float] | None = None, selector: str = ":1") -> Iterator[Registry]:
     reference = parse_reference(f"{server.name}/team/app{selector}")
-    with Registry(reference, environ={}, sleep=(pauses if pauses is not None else []).append) as registry:
+    with connected(reference, {}, sleep=(pauses if pauses is not None else []).append) as registry:
         yield registry
 
 
@@ -432,7 +433,7 @@ def test_no_login_follows_a_redirect_to_another_host(server: Server, scheme: str
             server.script[path] = [gives(b"", 401, WWW_Authenticate='Basic realm="x"'), onward]
         out = io.BytesIO()
         reference = parse_reference(f"{server.name}/team/app:1")
-        with Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
+        with connected(reference, {"DOCKER_CONFIG": str(tmp_path)}) as registry:
             registry.fetch_blob(sha256(b"blob"), 4, out)
         assert out.getvalue() == b"blob"
         assert server.seen[-1][1]["Authorization"].startswith(scheme)
@@ -445,7 +446,7 @@ def test_a_redirect_s_host_cannot_choose_where_the_login_goes(server: Server, sc
     auths = {server.name: {"username": "me", "password": "secret"}}
     (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
     reference = parse_reference(f"{server.name}/team/app:1")
-    with another() as other, Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
+    with another() as other, connected(reference, {"DOCKER_CONFIG": str(tmp_path)}) as registry:
         asks = gives(b"", 401, WWW_Authenticate=f'{scheme} realm="http://{other.name}/token"')
         other.script = {"/blob": [asks], "/token?scope=repository%3Ateam%2Fapp%3Apull": [gives(b'{"token":"x"}')]}
         digest = sha256(b"blob")
@@ -469,8 +470,8 @@ def test_an_upload_to_another_host_has_no_login(server: Server, tmp_path: Path) 
         begun = gives(b"", 202, Location=f"http://127.0.0.1:{other.server_address[1]}/store?state=1")
         server.script["/blobs/uploads/"] = [gives(b"", 401, WWW_Authenticate='Basic realm="x"'), begun]
         reference = parse_reference(f"{server.name}/team/app:1")
-        with Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
-            registry.push_blob(sha256(b"blob"), 4, lambda: io.BytesIO(b"blob"), assume_missing=True)
+        with connected(reference, {"DOCKER_CONFIG": str(tmp_path)}) as registry:
+            push_blob(registry, b"blob", assume_missing=True)
         assert server.seen[-1][1]["Authorization"].startswith("Basic")
         assert "Authorization" not in other.seen[0][1]
 
@@ -536,7 +537,7 @@ def test_a_port_without_a_listener_is_an_error() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         name = f"127.0.0.1:{probe.getsockname()[1]}"
-    with Registry(parse_reference(f"{name}/app:1"), environ={}) as registry:
+    with connected(parse_reference(f"{name}/app:1"), {}) as registry:
         assert message(registry.fetch_manifest) == (
             f"the registry {name} cannot be reached\n\nIt refused the connection.\n\n"
             "hint: check host and port, and that the registry is running."
@@ -544,7 +545,7 @@ def test_a_port_without_a_listener_is_an_error() -> None:
 
 
 def test_a_name_that_does_not_resolve_is_an_error() -> None:
-    with Registry(parse_reference("registry.invalid/app:1"), environ={}) as registry:
+    with connected(parse_reference("registry.invalid/app:1"), {}) as registry:
         assert message(registry.fetch_manifest) == (
             "the registry registry.invalid cannot be reached\n\nIts name does not resolve.\n\n"
             "hint: check the spelling of the host, and HTTPS_PROXY if only a proxy knows it."
@@ -563,7 +564,7 @@ def test_connections_that_are_cut_every_time_are_an_error(server: Server) -> Non
 
 def test_a_proxy_without_a_listener_is_an_error() -> None:
     environ = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.com"}
-    with Registry(parse_reference("registry.invalid/app:1"), environ=environ) as registry:
+    with connected(parse_reference("registry.invalid/app:1"), environ) as registry:
         assert message(registry.fetch_manifest) == (
             "the registry registry.invalid cannot be reached\n\nThe proxy cannot be reached, or refuses.\n\n"
             "hint: check HTTPS_PROXY."
@@ -602,15 +603,15 @@ def over_tls(server: Server, certificate: Path) -> str:
 def test_certificates_come_from_the_environment(server: Server, certificate: Path) -> None:
     name = over_tls(server, certificate)
     server.script["/manifests/1"] = [gives(b"{}", Content_Type=MANIFEST)]
-    with Registry(parse_reference(f"{name}/team/app:1"), environ={}) as registry:
+    with connected(parse_reference(f"{name}/team/app:1"), {}) as registry:
         assert message(registry.fetch_manifest) == (
             f"the registry {name} cannot be trusted\n\nIts certificate does not verify: self-signed certificate.\n\n"
             "hint: name the file with your network's CA certificates in REQUESTS_CA_BUNDLE."
         )
     for variable in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
-        with Registry(parse_reference(f"{name}/team/app:1"), environ={variable: f"{certificate}.crt"}) as registry:
+        with connected(parse_reference(f"{name}/team/app:1"), {variable: f"{certificate}.crt"}) as registry:
             assert registry.fetch_manifest().raw == b"{}"
-    with Registry(parse_reference(f"{name}/team/app:1"), environ={"SSL_CERT_FILE": "/none"}) as registry:
+    with connected(parse_reference(f"{name}/team/app:1"), {"SSL_CERT_FILE": "/none"}) as registry:
         assert message(registry.fetch_manifest) == (
             "the certificates of SSL_CERT_FILE cannot be read\n\n"
             "SSL_CERT_FILE is '/none', which is missing or holds no PEM certificates.\n\n"
@@ -630,7 +631,7 @@ def test_a_bad_certificate_is_an_error(server: Server, tmp_path: Path, host: str
     made = certify(tmp_path / "server.pem", host, expired=host == "0.0.0.0")
     name = over_tls(server, made)
     environ = {"REQUESTS_CA_BUNDLE": f"{made}.crt"}
-    with Registry(parse_reference(f"{name}/team/app:1"), environ=environ) as registry:
+    with connected(parse_reference(f"{name}/team/app:1"), environ) as registry:
         assert message(registry.fetch_manifest) == (
             f"the registry {name} cannot be trusted\n\nIts certificate does not verify: {why}.\n\nhint: {hint}"
         )
@@ -655,7 +656,7 @@ def test_a_redirect_to_plain_http_is_refused(server: Server, certificate: Path) 
         name = over_tls(server, certificate)
         server.script["/manifests/1"] = [gives(b"", 307, Location=f"http://{plain.name}/elsewhere")]
         environ = {"REQUESTS_CA_BUNDLE": f"{certificate}.crt"}
-        with Registry(parse_reference(f"{name}/team/app:1"), environ=environ) as registry:
+        with connected(parse_reference(f"{name}/team/app:1"), environ) as registry:
             assert message(registry.fetch_manifest) == without_tls(name, "It redirects to plain http")
         assert plain.seen == []
 
@@ -704,7 +705,7 @@ def test_a_login_is_tried_even_if_the_registry_did_not_ask(server: Server, tmp_p
     (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
     server.script["/manifests/2"] = [gives(b"", 403)]
     reference = parse_reference(f"{server.name}/team/app:1")
-    with Registry(reference, environ={"DOCKER_CONFIG": str(tmp_path)}) as registry:
+    with connected(reference, {"DOCKER_CONFIG": str(tmp_path)}) as registry:
         told = message(lambda: registry.push_manifest(b"{}", MANIFEST, "2", accepted=False))
     assert (
         f"\nThe login from {tmp_path}/config.json is not allowed to do this, or the repository does not exist.\n"
@@ -721,11 +722,11 @@ def test_an_upload_address_without_tls_is_used_with_tls(server: Server, certific
     digest = sha256(b"blob")
     server.script["/blobs/uploads/"] = [gives(b"", 202, Location="http://0.0.0.0/v2/team/app/blobs/uploads/1")]
     server.script[f"/blobs/uploads/1?digest=sha256%3A{digest.hex}"] = [gives(b"", 201)]
-    with Registry(reference, environ=environ) as registry:
-        assert registry.push_blob(digest, 4, lambda: io.BytesIO(b"blob"), assume_missing=True) == "sent"
+    with connected(reference, environ) as registry:
+        assert push_blob(registry, b"blob", assume_missing=True) == "sent"
     server.script["/blobs/uploads/"] = [gives(b"", 202, Location="http://example.com/1")]
-    with Registry(reference, environ=environ) as registry:
-        assert message(lambda: registry.push_blob(digest, 4, lambda: io.BytesIO(b"blob"), assume_missing=True)) == (
+    with connected(reference, environ) as registry:
+        assert message(lambda: push_blob(registry, b"blob", assume_missing=True)) == (
             f"{name}/team/app:1: the registry refuses a request\n\n"
             f"POST https://{name}/v2/team/app/blobs/uploads/ answered 202: it gives no address for the upload, or "
             "one without TLS.\n\nhint: the registry's message says why; its log may say more."
@@ -742,7 +743,7 @@ def without_tls(name: str, reason: str) -> str:
 
 def test_a_registry_without_tls_is_an_error(server: Server) -> None:
     name = f"0.0.0.0:{server.server_address[1]}"
-    with Registry(parse_reference(f"{name}/team/app:1"), environ={}) as registry:
+    with connected(parse_reference(f"{name}/team/app:1"), {}) as registry:
         assert message(registry.fetch_manifest) == without_tls(name, "TLS failed: wrong version number")
 
 
@@ -751,7 +752,7 @@ def test_a_registry_without_tls_is_used_on_request(server: Server, value: str) -
     name = f"0.0.0.0:{server.server_address[1]}"
     server.script["/manifests/1"] = [gives(b"{}", Content_Type=MANIFEST)]
     environ = {"DEPLOY_INSECURE_REGISTRIES": value.format(name)}
-    with Registry(parse_reference(f"{name}/team/app:1"), environ=environ) as registry:
+    with connected(parse_reference(f"{name}/team/app:1"), environ) as registry:
         assert registry.fetch_manifest().raw == b"{}"
 
 

@@ -85,9 +85,8 @@ def test_a_blob_is_written_in_pieces(store: Store) -> None:
     with store.blob() as writer:
         for start in range(0, len(content), 700_001):
             writer.write(memoryview(content)[start : start + 700_001])
-        assert writer.size == len(content)
         assert not store.has(sha256(content))
-        assert writer.commit(sha256(content)) == sha256(content)
+        writer.commit(sha256(content))
     assert store.read(sha256(content)) == content
     assert leftovers(store) == []
 
@@ -98,27 +97,6 @@ def test_a_blob_that_is_not_committed_leaves_nothing(store: Store) -> None:
         assert len(leftovers(store)) == 1
     assert leftovers(store) == []
     assert list((store.root / "blobs" / "sha256").iterdir()) == []
-
-
-def test_bytes_with_another_digest_are_refused(store: Store) -> None:
-    with store.blob() as writer:
-        writer.write(b"something else")
-        with pytest.raises(MachineError) as caught:
-            writer.commit(sha256(b"hello"))
-    assert str(caught.value) == (
-        f"received bytes that are not {sha256(b'hello')}\n\n"
-        f"Their digest is {sha256(b'something else')}.\n\n"
-        "hint: try again; if it happens again, a proxy, a mirror or a disk alters them."
-    )
-    assert not store.has(sha256(b"hello"))
-    assert leftovers(store) == []
-
-
-def test_a_writer_that_hashes_itself_is_trusted(store: Store) -> None:
-    with store.blob(hashed=False) as writer:
-        writer.write(b"hello")
-        assert writer.commit(sha256(b"hello")) == sha256(b"hello")
-    assert store.verify(sha256(b"hello"))
 
 
 # Damage
@@ -207,7 +185,7 @@ def test_a_blob_that_was_replaced_meanwhile_is_not_dropped(store: Store) -> None
         store.path(digest).unlink()
         with store.blob() as writer:
             writer.write(b"hello" * 1000)
-            writer.commit()
+            writer.commit(digest)
         with pytest.raises(MachineError, match="is damaged"):
             stream.read()
     assert store.read(digest) == b"hello" * 1000
@@ -433,12 +411,13 @@ def test_a_file_in_place_of_the_store_is_an_error(tmp_path: Path) -> None:
 SLOW_WRITER = """
 import sys
 from pathlib import Path
+from buildpack.oci.digest import sha256
 from buildpack.oci.store import Store
 with Store(Path(sys.argv[1])).blob() as writer:
     writer.write(b"x")
     print("writing", flush=True)
     sys.stdin.read(1)
-    print(writer.commit(), flush=True)
+    writer.commit(sha256(b"x"))
 """
 
 
@@ -455,8 +434,7 @@ def test_files_of_dead_writers_are_removed_and_those_of_live_writers_stay(store:
         dead.wait()
         Store(store.root).write(b"something")
         assert len(leftovers(store)) == 1
-        out, _ = live.communicate(b"\n", timeout=20)
-        assert out.decode().strip() == str(sha256(b"x"))
+        live.communicate(b"\n", timeout=20)
         assert store.read(sha256(b"x")) == b"x"
         assert leftovers(store) == []
     finally:
@@ -478,7 +456,7 @@ root, name, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 print("ready", flush=True)
 for turn in range(rounds) if rounds else count():
     store = Store(root)
-    with store.blob(hashed=False) as out:
+    with store.blob() as out:
         made = write_layer([file(f"app/{turn % 7}", b"%d" % turn * 50_000)], out)
         out.commit(made.digest)
     layer = Layer(digest=made.digest, diff_id=made.diff_id, size=made.size, annotations={"dev.deploy.key": str(turn)})

@@ -24,7 +24,7 @@ def is_plain_ustar(header: bytes) -> bool:
 
 def test_a_header_is_one_block_and_holds_the_entry() -> None:
     header = render_header(
-        file("app/web.py", b"x" * 700, executable=True, uid=1000, gid=1001, mtime=1_700_000_000), 700
+        replace(file("app/web.py", b"x" * 700, executable=True), uid=1000, gid=1001, mtime=1_700_000_000), 700
     )
     assert is_plain_ustar(header)
     found = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
@@ -87,7 +87,7 @@ def test_sizes_of_eight_gigabytes_and_more_are_pax_records(size: int) -> None:
 def test_gnu_tar_lists_long_foreign_and_huge_entries(tmp_path: Path) -> None:
     entries = [
         directory("d" * 90),
-        file("d" * 90 + "/" + "n" * 90, b"", uid=1000, gid=1000),
+        replace(file("d" * 90 + "/" + "n" * 90, b""), uid=1000, gid=1000),
         file("d" * 90 + "/" + "n" * 160, b""),
         symlink("größe", "t" * 150),
         file("z", b""),

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from buildpack.errors import EngineError
-from buildpack.oci.engine_load import Loading
-from buildpack.oci.image import Image, Platform
+from buildpack.oci.image import Image
 from buildpack.oci.warm_up import WarmUp
 from tests.support.engines import NEWER, PODMAN, Engine
 from tests.support.images import Blobs, image_of
+from tests.support.loading import loading_into
 from tests.support.waiting import settles
 
 APP = "docker.io/library/app:1"
@@ -37,7 +37,7 @@ def met(engine: Engine) -> WarmUp:
 
 
 def load(image: Image, blobs: Blobs, engine: Engine, warm_up: WarmUp) -> str:
-    with Loading(engine.host, [APP], blobs.open, platform=Platform(), warm_up=warm_up) as loading:
+    with loading_into(engine.host, [APP], blobs.open, warm_up=warm_up) as loading:
         for layer in image.layers:
             loading.offer(layer)
         return loading.finish(image).reason
@@ -99,7 +99,7 @@ def test_a_missing_engine_is_reported_where_it_is_needed(tmp_path):
     host = f"unix://{tmp_path}/none.sock"
     with (
         WarmUp({"DOCKER_HOST": host}) as warm_up,
-        Loading(host, [APP], Blobs().open, platform=Platform(), warm_up=warm_up) as loading,
+        loading_into(host, [APP], Blobs().open, warm_up=warm_up) as loading,
         pytest.raises(EngineError) as caught,
     ):
         loading.ready()
