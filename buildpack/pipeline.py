@@ -299,7 +299,7 @@ def _elsewhere(image: Image, planned: Planned) -> dict[Digest, Reference]:
     base = {layer.digest for layer in stack.layers if stack.name != "host"}
     places = {
         layer.digest: parse_reference(stack.reference) if layer.digest in base else previous.place_of(layer.digest)
-        for layer in planned.session.store.missing(image)
+        for layer in planned.session.store.missing(image.layers)
     }
     return {digest: place for digest, place in places.items() if place is not None}
 

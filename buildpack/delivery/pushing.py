@@ -101,8 +101,7 @@ def find_stored(name: str, store: Store) -> Image | ImageIndex:
     image = store.image_index(name) or store.image(name)
     if image is None:
         raise errors.not_stored(name, store.root)
-    missing = {layer.digest for layer in image.layers if not store.has(layer.digest, layer.size)}
-    if missing:
+    if missing := store.missing(image.layers):
         raise errors.not_complete(name, len(missing))
     return image
 
@@ -127,8 +126,7 @@ def push_stored(image: Image | ImageIndex, references: Sequence[Reference], sess
         return _push_all(image, references, push, transport=transport)
     except LostError as lost:
         store.drop_damaged()
-        lacking = {layer.digest for layer in image.layers if not store.has(layer.digest, layer.size)}
-        raise errors.more_lost(lost, len(lacking)) from None
+        raise errors.more_lost(lost, len(store.missing(image.layers))) from None
 
 
 def _bases(image: Image, registry: str, store: Store) -> dict[Digest, Reference]:

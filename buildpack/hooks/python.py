@@ -21,10 +21,11 @@ from buildpack.oci.entry import Entry, file
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT
 from buildpack.stacks.stack import Stack
-from buildpack.steps.environments import alone, clear, is_whole, write_environment
+from buildpack.steps.environments import clear, is_whole, write_environment
 from buildpack.steps.install_target import Resolution, layout_for
 from buildpack.steps.stack_compiler import StackCompiler
 from buildpack.system.processes import User
+from buildpack.system.temporary import alone
 from buildpack.system.unprivileged import bring_python, is_complete, mark_complete, reachable_folder
 
 if TYPE_CHECKING:

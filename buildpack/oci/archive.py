@@ -19,7 +19,7 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import Image, canonical_json
 from buildpack.oci.index import LAYOUT, ImageIndex, describe, name_of, render_index
 from buildpack.oci.tar import END, file_header, padding, small_file
-from buildpack.system.temporary import make_folder
+from buildpack.system.temporary import alone, make_folder
 
 OpenBlob = Callable[[Digest], BinaryIO]
 """Opens a blob for reading; the caller closes the result."""
@@ -74,7 +74,7 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
         raise errors.folder_taken(str(folder))
     with _worded(folder):
         make_folder(folder)
-    with _alone(folder):
+    with alone(folder):
         _read_listed(folder)
         _write(folder / "oci-layout", LAYOUT)
     with _worded(folder / "blobs" / "sha256"):
@@ -87,7 +87,7 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
     for name, body in archive_documents(image, references):
         if name.startswith("blobs/"):
             _write(folder / name, body)
-    with _alone(folder):
+    with alone(folder):
         kept = [
             item
             for item in _read_listed(folder)
@@ -95,23 +95,6 @@ def write_oci_dir(image: Image | ImageIndex, open_blob: OpenBlob, folder: Path, 
         ]
         listed = sorted(kept + _index_entries(image, references), key=lambda item: (name_of(item), str(item["digest"])))
         _write(folder / "index.json", render_index(listed))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock on a layout: the lock is on its folder, because a lock file is not part of a layout.
-
-    Do nothing if the file system has no such locks.
-    """
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def blob_path(digest: Digest) -> str:

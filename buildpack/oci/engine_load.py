@@ -29,14 +29,14 @@ _Step = Callable[[], Loaded | None]
 class Loading:
     """Loads one image into one engine: `offer` its layers from the bottom up, then `finish`.
 
-    Only `ready`, `result` and `finish` wait; a thread does the work of `upload`.
+    Only `result` and `finish` wait; a thread does the work of `upload`. If this context ends before the image is
+    complete, the parts that were loaded are removed.
     """
 
     def __init__(self, upload: EngineUpload) -> None:
         self._upload = upload
         self._steps: queue.SimpleQueue[_Step | None] = queue.SimpleQueue()
         self._tars: list[BinaryIO] = []
-        self._inspected = threading.Event()
         self._done = threading.Event()
         self._loaded: Loaded | None = None
         self._failure: BaseException | None = None
@@ -47,13 +47,8 @@ class Loading:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.abandon()
-
-    def ready(self) -> None:
-        """Wait until the engine has answered; raises EngineError if it does not."""
-        self._inspected.wait()
-        if self._failure is not None:
-            raise self._failure
+        self._steps.put(None)
+        self._thread.join(_FAREWELL)
 
     def expect(self) -> None:
         """Announce a layer that the engine cannot have, so that it gets ready, which takes 30 milliseconds."""
@@ -87,23 +82,16 @@ class Loading:
         self.send(image)
         return self.result()
 
-    def abandon(self) -> None:
-        """Stop, and remove the parts that were loaded; after `result` nothing is removed."""
-        self._steps.put(None)
-        self._thread.join(_FAREWELL)
-
     def _run(self) -> None:
         try:
             self._upload.inspect()
-            self._inspected.set()
             while self._loaded is None and (step := self._next_step()) is not None:
                 self._loaded = step()
-        except BaseException as failure:  # noqa: BLE001 - raised again by `ready` and `result`
+        except BaseException as failure:  # noqa: BLE001 - raised again by `result`
             self._failure = failure
         finally:
             self._upload.close()
             self._done.set()
-            self._inspected.set()
             self._close_tars()
 
     def _next_step(self) -> _Step | None:

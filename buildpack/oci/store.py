@@ -21,7 +21,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
@@ -233,9 +233,9 @@ class Store:
         found = {name_of(each): digest_of(each) for each in self.descriptors()}
         return {name: digest for name, digest in sorted(found.items()) if name and digest}
 
-    def missing(self, image: Image) -> tuple[Layer, ...]:
-        """Return the layers whose blobs are absent or have a different size."""
-        return tuple(layer for layer in image.layers if not self.has(layer.digest, layer.size))
+    def missing(self, layers: Iterable[Layer]) -> tuple[Layer, ...]:
+        """Return the layers whose blobs are absent or have a different size, each once."""
+        return tuple({layer.digest: layer for layer in layers if not self.has(layer.digest, layer.size)}.values())
 
     # The index
 

@@ -104,7 +104,7 @@ def _recall(store: Store, key: str) -> Stack | None:
         Layer(digest=Digest.parse(each["digest"]), diff_id=Digest.parse(each["diff_id"]), size=each["size"])
         for each in found["layers"]
     )
-    if facts is None or not all(store.has(layer.digest, layer.size) for layer in layers):
+    if facts is None or store.missing(layers):
         return None
     return Stack(
         name="host",

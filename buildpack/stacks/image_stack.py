@@ -183,8 +183,7 @@ def _witnesses(value: str) -> list[str]:
 
 
 def _copy(images: DiskImages, layers: Sequence[Layer], store: Store) -> None:
-    for layer in layers:
-        if not store.has(layer.digest, layer.size):
-            with store.blob() as blob:
-                images.fetch_blob(layer.digest, layer.size, blob)
-                blob.commit(layer.digest)
+    for layer in store.missing(layers):
+        with store.blob() as blob:
+            images.fetch_blob(layer.digest, layer.size, blob)
+            blob.commit(layer.digest)

@@ -107,7 +107,7 @@ def pull_layers(
     """Fetch the blobs that the store lacks, several at once, each verified; raises StackError."""
     from concurrent.futures import ThreadPoolExecutor
 
-    missing = {layer.digest: layer for layer in layers if not store.has(layer.digest, layer.size)}
+    missing = store.missing(layers)
     if not missing:
         return
     with (
@@ -120,7 +120,7 @@ def pull_layers(
                 registry.fetch_blob(layer.digest, layer.size, blob)
                 blob.commit(layer.digest)
 
-        list(pool.map(fetch, missing.values()))
+        list(pool.map(fetch, missing))
 
 
 def names_of(digest: Digest, store: Store) -> tuple[str, ...]:

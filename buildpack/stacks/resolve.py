@@ -53,7 +53,7 @@ def resolve_stack(
 
 def fetch_layers(stack: Stack, store: Store, environ: Mapping[str, str], transport: Transport | None = None) -> None:
     """Bring all the stack's blobs into the store, verified; raises StackError if one is not available."""
-    missing = [layer for layer in stack.layers if not store.has(layer.digest, layer.size)]
+    missing = store.missing(stack.layers)
     if not missing:
         return
     if stack.name == "host":

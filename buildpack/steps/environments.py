@@ -5,12 +5,10 @@ The store has each under a key of everything that decides it. Python compiles mo
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,17 +33,6 @@ def is_whole(folder: Path, executable: str) -> bool:
     except OSError:
         return False
     return f"executable = {executable}\n" in settings and os.access(f"{folder}/bin/python", os.X_OK)
-
-
-@contextmanager
-def alone(environments: Path) -> Iterator[None]:
-    """Hold the lock under which environments are written; it is released if the process dies."""
-    descriptor = os.open(environments, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def clear(folder: Path) -> None:

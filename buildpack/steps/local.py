@@ -17,7 +17,8 @@ from buildpack.dataclass import dataclass, replace
 from buildpack.errors import build as errors
 from buildpack.oci.store import Store
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
-from buildpack.steps.environments import alone, clear, is_whole, write_environment
+from buildpack.steps.environments import clear, is_whole, write_environment
+from buildpack.system.temporary import alone
 from buildpack.system.unprivileged import bring_python, is_complete, mark_complete, reachable_folder
 
 if TYPE_CHECKING:

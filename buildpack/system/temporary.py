@@ -114,6 +114,18 @@ def hold(folder: Path) -> int:
 
 
 @contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the lock on a folder, whose files then have one writer; do nothing if the file system has no such locks."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def unused(folder: Path) -> Iterator[bool]:
     """Keep others from using a folder within the block; yields False if a process uses it already."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

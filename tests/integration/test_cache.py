@@ -272,7 +272,7 @@ def test_builds_beside_prunes_without_end(index: Index, app: Path, home: Path, t
     for name in store.images():
         image = store.image(name)
         assert image is not None
-        assert store.missing(image) == ()
+        assert store.missing(image.layers) == ()
 
 
 def test_writers_of_one_layout_lose_no_name(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from buildpack.oci import engine_upload
 from buildpack.oci.engine_host import Endpoint, parse_host
 from buildpack.oci.engine_http import Connection
 from buildpack.oci.engine_load import load
+from buildpack.oci.engine_upload import EngineUpload
 from buildpack.oci.image import LAYER_TAR, Image, Layer, Platform
 from buildpack.oci.layout import open_layout
 from tests.support.containers import Host
@@ -214,10 +215,10 @@ def test_layer_that_was_removed_meanwhile_is_sent_again(host: Host, tmp_path: Pa
     a, b = stack(blobs, "a", "b")
     load(image_of(a), blobs.open, [FIRST], host=at(host.address))
     image = image_of(a, b)
-    with loading_into(host.address, [FIRST], blobs.open) as loading:
-        loading.ready()
+    with closing(EngineUpload(at(host.address), [FIRST], blobs.open, platform=Platform())) as upload:
+        upload.inspect()
         host.docker("rmi", FIRST)
-        loaded = loading.finish(image)
+        loaded = upload.complete(image)
     assert known_as(host, FIRST) == identity(image, host)
     assert loaded.reason == "the engine took only the whole image"
     assert saved(host, FIRST, tmp_path) == [{"a/file"}, {"b/file"}]

@@ -388,7 +388,7 @@ def test_a_cache_brings_layers_here_where_nothing_is_pushed(world, app, name, pu
     store = Store(empty)
     image = store.image("docker.io/library/tiny:latest")
     assert image is not None
-    assert store.missing(image) == ()
+    assert store.missing(image.layers) == ()
     assert not list((empty / "layers").iterdir())
 
 

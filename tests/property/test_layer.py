@@ -103,12 +103,14 @@ def drawn_entries(draw: st.DrawFn) -> list[tuple[Entry, str, int, int, int]]:
     for path, (kind,) in draw(trees()).items():
         owner = {"uid": draw(OWNERS), "gid": draw(OWNERS), "mtime": draw(TIMES)}
         if kind == "directory":
-            entry = directory(path, mode=draw(st.sampled_from([0o755, 0o700, 0o1777])), **owner)
+            entry = directory(path, mode=draw(st.sampled_from([0o755, 0o700, 0o1777])))
         elif kind == "symlink":
-            entry = symlink(path, "/".join(draw(PATHS)), **owner)
+            entry = symlink(path, "/".join(draw(PATHS)))
         else:
-            entry = file(path, b"", executable=draw(st.booleans()), **owner)
-        made.append((entry, kind, draw(SIZES), draw(st.integers(0, 50)), draw(st.sampled_from([0, 1, 6, 9]))))
+            entry = file(path, b"", executable=draw(st.booleans()))
+        made.append(
+            (replace(entry, **owner), kind, draw(SIZES), draw(st.integers(0, 50)), draw(st.sampled_from([0, 1, 6, 9])))
+        )
     return made
 
 

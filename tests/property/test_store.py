@@ -118,7 +118,7 @@ class Shared(RuleBasedStateMachine):
                     assert store.recall(kind, key) == self.facts.get((kind, key))
             assert store.images() == {name: self.images[name].digest for name in sorted(self.images)}
             assert all(store.image(name) == image for name, image in self.images.items())
-            assert not any(store.missing(image) for image in self.images.values())
+            assert not any(store.missing(image.layers) for image in self.images.values())
 
     @invariant()
     def absent_blobs_are_absent(self) -> None:

@@ -56,7 +56,7 @@ def find_or_load(client: Client, store: Store, reference: str, observer: Observe
     from buildpack.stacks.platforms import native_platform
 
     image = store.image(reference, native_platform())
-    if image is None or store.missing(image):
+    if image is None or store.missing(image.layers):
         return None
 
     def observe(sent: int) -> None:

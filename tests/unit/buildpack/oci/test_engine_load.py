@@ -375,7 +375,7 @@ def test_an_engine_that_is_not_running_is_an_error(tmp_path: Path, blobs: Blobs)
 
 def test_a_missing_engine_is_reported_before_the_build(tmp_path: Path, blobs: Blobs) -> None:
     with loading_into(f"unix://{tmp_path}/none.sock", [APP], blobs.open) as loading:
-        assert "is not running" in failure(loading.ready)
+        assert "is not running" in failure(loading.result)
 
 
 def test_a_full_disk_is_an_error(engine: Engine, blobs: Blobs) -> None:

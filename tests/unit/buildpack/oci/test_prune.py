@@ -76,7 +76,7 @@ def test_blobs_without_a_reference_are_dropped_and_the_rest_stays(store: Store) 
     assert (done.freed, [item.kind for item in done.dropped], done.spared) == (5, ["blobs"], ())
     assert not there(store, spare)
     assert store.image(LATEST) == image
-    assert store.missing(image) == ()
+    assert store.missing(image.layers) == ()
     assert store.layer("used") == used
 
 
@@ -145,7 +145,7 @@ def test_images_go_if_allowed_and_leave_shared_blobs(store: Store) -> None:
     assert done.dropped[0].name == OTHER
     assert len(done.dropped) == 4  # the name, manifest, config and layer
     assert store.images() == {LATEST: newer.digest}
-    assert store.missing(newer) == ()
+    assert store.missing(newer.layers) == ()
     assert not there(store, alone.digest)
     assert store.layer("alone") is None
 
@@ -158,7 +158,7 @@ def test_two_names_of_one_image_keep_it_as_long_as_one_is_left(store: Store) -> 
     assert {item.name for item in done.dropped if item.kind == "images"} == {LATEST, OTHER}
     store.write_descriptors([each for each in store.descriptors() if name_of(each) == OTHER])
     assert prune(store, keep=0).dropped == ()
-    assert store.missing(image) == ()
+    assert store.missing(image.layers) == ()
 
 
 def test_layer_keys_are_removed_with_their_blobs(store: Store) -> None:
@@ -269,7 +269,7 @@ def test_an_image_that_a_running_build_uses_stays(store: Store) -> None:
         done = prune(store, keep=0, images=True)
     assert {item.kind for item in done.spared} == {"images"}
     assert store.image(LATEST) == image
-    assert store.missing(image) == ()
+    assert store.missing(image.layers) == ()
 
 
 def test_a_use_within_the_hour_before_a_build_counts_as_its_own(store: Store) -> None:

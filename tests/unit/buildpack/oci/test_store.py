@@ -213,10 +213,10 @@ def test_a_layer_whose_blob_has_another_size_is_absent(store: Store, kind: str) 
     else:
         damage(store.path(made.digest), kind)
     assert store.layer("k") is None
-    assert store.missing(image(made)) == (made,)
+    assert store.missing(image(made).layers) == (made,)
     layer(store, b"blob")
     assert store.layer("k") == made
-    assert store.missing(image(made)) == ()
+    assert store.missing(image(made).layers) == ()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"digest": "md5:1"}', '{"digest": 5}', "\udce9"])
@@ -484,7 +484,7 @@ def check_whole(store: Store) -> None:
         found = store.image(reference)
         assert found is not None
         assert found.digest == digest
-        assert store.missing(found) == ()
+        assert store.missing(found.layers) == ()
 
 
 def test_builds_side_by_side_share_the_store(store: Store, writer_script: list[str]) -> None:

@@ -102,7 +102,7 @@ def test_a_missing_engine_is_reported_where_it_is_needed(tmp_path):
         loading_into(host, [APP], Blobs().open, warm_up=warm_up) as loading,
         pytest.raises(EngineError) as caught,
     ):
-        loading.ready()
+        loading.result()
     assert caught.value.what == f"the container engine at {host} is not running"
 
 
