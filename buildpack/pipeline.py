@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buildpack.app.read import App, read_app
 from buildpack.dataclass import dataclass, replace
@@ -16,6 +16,7 @@ from buildpack.errors import build as errors
 from buildpack.errors.build import FactsContradicted
 from buildpack.errors.delivery import digest_asked
 from buildpack.oci.digest import Digest
+from buildpack.oci.entry import Entry
 from buildpack.oci.image import Image, Platform, assemble, convert
 from buildpack.oci.reference import Reference, format_for, parse_reference
 from buildpack.oci.store import Store
@@ -160,7 +161,7 @@ def make_image(planned: Planned, listener: Listener = SILENT, *, named: bool = T
             decision.known,
             _entries(planned, hooks, fetcher),
             session,
-            taken={key: each.layer for key, each in decision.taken.items()},
+            taken=decision.taken,
             listener=listener,
             give_up=hooks.stop if hooks else lambda: None,
         )
@@ -275,14 +276,14 @@ def _hooks(planned: Planned, fetcher: WheelFetcher) -> AbstractContextManager[Pr
     )
 
 
-def _entries(planned: Planned, hooks: Preparation | None, fetcher: WheelFetcher) -> Callable[[PlannedLayer], Any]:
+def _entries(planned: Planned, hooks: Preparation | None, fetcher: WheelFetcher) -> assembly.Entries:
     """Return the function that makes the entries of a planned layer."""
     material, stack = planned.material, planned.stack
     compiler = planned.compiler if planned.decision.bytecode.python else None
 
-    def entries(layer: PlannedLayer) -> Any:
+    def entries(layer: PlannedLayer) -> Iterable[Entry]:
         if layer.kind == "runtime":
-            return assembly.runtime_entries(material.runtime, compiler)
+            return material.runtime.written(compiler)
         if layer.kind == "dependencies":
             layout = layout_for(stack)
             return assembly.dependency_entries(layer, fetcher, layout=layout, compiler=compiler)
@@ -308,8 +309,8 @@ def _warnings(planned: Planned) -> tuple[str, ...]:
     app, stack, decision = planned.app, planned.stack, planned.decision
     hooks = planned.session.store.recall("hooks", decision.plan.layers[-1].key) if planned.material.hooks else None
     warnings = [*app.warnings, *decision.settled, *stack.warnings, *decision.resolution.warnings, *(hooks or ())]
-    if decision.no_bytecode:
-        warnings.append(errors.no_bytecode(stack.name, decision.no_bytecode))
+    if decision.bytecode.reason:
+        warnings.append(errors.no_bytecode(stack.name, decision.bytecode.reason))
     return tuple(warnings)
 
 

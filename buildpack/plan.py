@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from buildpack.dataclass import dataclass
+from buildpack.dataclass import dataclass, replace
 from buildpack.oci.image import ANNOTATION, Layer, Platform, canonical_json, pack, unpack
 from buildpack.python.about import About
+from buildpack.python.files import WheelFile
+from buildpack.system.compile_process import BYTECODE_FORMAT
 
 APP_ROOT = "app"
 RUNTIME_ROOT = "opt/deploy"
@@ -29,56 +31,30 @@ PURE_BUCKETS = 5
 MAX_DEPENDENCY_LAYERS = 60
 """Classic engines allow 125 layers in an image; each beyond ten takes about 40 ms to load."""
 
+_STATED: Mapping[str, Callable[[Any], Any]] = {
+    "name": str,
+    "version": str,
+    "origin": str,
+    "required": str,
+    "pkg_resources": bool,
+    "shared": bool,
+    "libraries": str,
+    "roots": lambda roots: tuple(map(str, roots)),
+}
+"""The facts of a wheel in its layer's annotation if they are not usual, each with the function that reads it."""
+
 Kind = Literal["runtime", "dependencies", "app"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One wheel of a layer, with enough facts to find its file without an index. `size` is in bytes.
-
-    `origin` is the source of a wheel that was built: an archive's ``sha256:<hex>``, or ``git:<commit>``. `required`
-    names the requirements of that build, with a hash of their pins (`BuildSettings.pinned`). `pkg_resources` is true if
-    the wheel imports that module of setuptools, and `shared` if another wheel has a different file of the same path.
-    `libraries` are the shared libraries that were copied into it: ``SONAME=sha256:<hex>``, separated by spaces. `about`
-    is None if nobody read its metadata. `roots` are its top files and folders (`find_roots`).
-    """
-
-    name: str
-    version: str
-    filename: str
-    sha256: str
-    size: int
-    origin: str = ""
-    required: str = ""
-    pkg_resources: bool = False
-    shared: bool = False
-    libraries: str = ""
-    about: About | None = None
-    roots: tuple[str, ...] = ()
-
-    @property
-    def pure(self) -> bool:
-        """True if the wheel is for any platform (binary distribution format, "File name convention")."""
-        return self.filename.endswith("-any.whl")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """The wheels of one dependency layer; `slot` names the layer across builds (``pandas``, ``bucket 3``)."""
-
-    slot: str
-    members: tuple[Member, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Bytecode:
-    """The version of the interpreter that compiles; `python` is empty if none can."""
+    """The version of the interpreter that compiles; without one `python` is empty, and `reason` says why."""
 
-    python: str
-    format: str
+    python: str = ""
+    reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.python}+{self.format}" if self.python else "none"
+        return f"{self.python}+{BYTECODE_FORMAT}" if self.python else "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +62,7 @@ class AppFile:
     """One file or link of the app as it enters the image; `content` is a SHA-256 in hexadecimal, or a link's target."""
 
     path: str
-    kind: Literal["file", "symlink", "directory"]
+    kind: Literal["file", "symlink"]
     executable: bool
     content: str
 
@@ -98,14 +74,13 @@ class PlannedLayer:
     kind: Kind
     slot: str
     key: str
-    members: tuple[Member, ...] = ()
+    members: tuple[WheelFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The content of an image: the stack's layers, our layers on top of them, and the config."""
+    """The content of an image: our layers, on top of those of the stack, and the config."""
 
-    stack_layers: tuple[Layer, ...]
     layers: tuple[PlannedLayer, ...]
     platform: Platform
     created: str
@@ -113,7 +88,9 @@ class Plan:
     annotations: Mapping[str, str]
 
 
-def group_members(members: Iterable[Member]) -> tuple[Group, ...]:
+def dependency_layers(
+    wheels: Iterable[WheelFile], *, layer_format: str, python: str, bytecode: Bytecode
+) -> list[PlannedLayer]:
     """Group wheels into layers: a pure function of their files' names and sizes.
 
     A large wheel has its own layer. These layers are ordered from large to small by power-of-two size class, then by
@@ -122,43 +99,43 @@ def group_members(members: Iterable[Member]) -> tuple[Group, ...]:
     The threshold of large wheels doubles until at most `MAX_DEPENDENCY_LAYERS` remain. Wheels with different files of
     the same path are together in the last layer, where the last name wins, because the order of other layers is
     arbitrary.
+
+    `python` is the major and minor version, which names the folders inside the environment. Keys lack the machine,
+    because a wheel's entries follow from the wheel, and byte code is the same on every machine.
     """
-    by_name = sorted(members, key=lambda member: member.name)
-    ordered = [member for member in by_name if not member.shared]
-    together = tuple(member for member in by_name if member.shared)
+    by_name = sorted(wheels, key=lambda wheel: wheel.name)
+    ordered = [wheel for wheel in by_name if not wheel.shared]
+    together = [wheel for wheel in by_name if wheel.shared]
     threshold = LARGE
-    while sum(member.size >= threshold for member in ordered) > MAX_DEPENDENCY_LAYERS - BUCKETS - bool(together):
+    while sum(wheel.size >= threshold for wheel in ordered) > MAX_DEPENDENCY_LAYERS - BUCKETS - bool(together):
         threshold *= 2
-    large = sorted(
-        (member for member in ordered if member.size >= threshold),
-        key=lambda member: (-member.size.bit_length(), member.name),
-    )
-    buckets: dict[int, list[Member]] = {}
-    for member in ordered:
-        if member.size < threshold:
-            buckets.setdefault(_bucket(member), []).append(member)
-    alone = [Group(slot=member.name, members=(member,)) for member in large]
-    shared = [Group(slot=f"bucket {number}", members=tuple(buckets[number])) for number in sorted(buckets)]
-    return (*alone, *shared, *([Group(slot="shared paths", members=together)] if together else []))
+    large = [wheel for wheel in ordered if wheel.size >= threshold]
+    slots = {wheel.name: [wheel] for wheel in sorted(large, key=lambda wheel: (-wheel.size.bit_length(), wheel.name))}
+    buckets: dict[int, list[WheelFile]] = {}
+    for wheel in ordered:
+        if wheel.size < threshold:
+            buckets.setdefault(_bucket(wheel), []).append(wheel)
+    slots |= {f"bucket {number}": buckets[number] for number in sorted(buckets)}
+    if together:
+        slots["shared paths"] = together
+    return [
+        PlannedLayer(
+            kind="dependencies",
+            slot=slot,
+            key=_key("dependencies", layer_format, python, str(bytecode), [wheel.sha256 for wheel in members]),
+            members=tuple(members),
+        )
+        for slot, members in slots.items()
+    ]
 
 
-def _bucket(member: Member) -> int:
-    number = hashlib.sha256(member.name.encode()).digest()[0]
-    return number % PURE_BUCKETS if member.pure else PURE_BUCKETS + number % (BUCKETS - PURE_BUCKETS)
+def _bucket(wheel: WheelFile) -> int:
+    number = hashlib.sha256(wheel.name.encode()).digest()[0]
+    return number % PURE_BUCKETS if wheel.pure else PURE_BUCKETS + number % (BUCKETS - PURE_BUCKETS)
 
 
 def _key(*parts: object) -> str:
     return hashlib.sha256(canonical_json(list(parts))).hexdigest()
-
-
-def dependency_key(group: Group, *, layer_format: str, python: str, bytecode: Bytecode) -> str:
-    """Return the key of a dependency layer.
-
-    `python` is the major and minor version, which names the folders inside the environment. The key lacks the machine,
-    because a wheel's entries follow from the wheel, and byte code is the same on every machine.
-    """
-    wheels = [member.sha256 for member in group.members]
-    return _key("dependencies", layer_format, python, str(bytecode), wheels)
 
 
 def runtime_key(*, layer_format: str, files: Mapping[str, str], bytecode: Bytecode) -> str:
@@ -193,46 +170,31 @@ def layer_annotations(layer: PlannedLayer) -> dict[str, str]:
     """Return the annotations of one of our layers, from which another machine knows it without building it."""
     made = {ANNOTATION + "key": layer.key, ANNOTATION + "kind": layer.kind, ANNOTATION + "slot": layer.slot}
     if layer.members:
-        made[ANNOTATION + "members"] = pack(canonical_json([_row(member) for member in layer.members]))
+        made[ANNOTATION + "members"] = pack(canonical_json([_row(wheel) for wheel in layer.members]))
     return made
 
 
-def _row(member: Member) -> list[Any]:
-    """Return file name, SHA-256 and size, and the facts that do not follow from the name: each push sends this row."""
-    row: list[Any] = [member.filename, member.sha256, member.size]
-    usual = _named(member.filename)
-    special = {
-        name: value
-        for name, value, default in (
-            ("name", member.name, usual[0]),
-            ("version", member.version, usual[1]),
-            ("origin", member.origin, ""),
-            ("required", member.required, ""),
-            ("pkg_resources", member.pkg_resources, False),
-            ("shared", member.shared, False),
-            ("libraries", member.libraries, ""),
-            ("about", member.about and member.about.render(), None),
-            ("roots", list(member.roots), _usual_roots(usual[0])),
-        )
-        if value != default
-    }
+def _row(wheel: WheelFile) -> list[Any]:
+    """Return file name, SHA-256 and size, and the facts that are not usual: each push sends this row."""
+    usual = _usual(wheel.filename, wheel.sha256, wheel.size)
+    special = {name: getattr(wheel, name) for name in _STATED if getattr(wheel, name) != getattr(usual, name)}
+    if wheel.about is not None:
+        special["about"] = wheel.about.render()
+    row = [wheel.filename, wheel.sha256, wheel.size]
     return [*row, special] if special else row
 
 
-def _named(filename: str) -> tuple[str, str]:
-    """Return the name and version that a wheel's file name has."""
+def _usual(filename: str, sha256: str, size: int) -> WheelFile:
+    """Return a wheel that has the name and version of its file's name, and a package of its name."""
     from buildpack.python.wheel_choice import parse_wheel_name
 
-    wheel = parse_wheel_name(filename)
-    return (wheel.name, wheel.version) if wheel else ("", "")
+    named = parse_wheel_name(filename)
+    name, version = (named.name, named.version) if named else ("", "")
+    roots = (name.replace("-", "_"),)
+    return WheelFile(name=name, version=version, filename=filename, sha256=sha256, size=size, roots=roots)
 
 
-def _usual_roots(name: str) -> list[str]:
-    """Return the roots of most wheels: a package of the wheel's name."""
-    return [name.replace("-", "_")]
-
-
-def members_of(layer: Layer) -> tuple[Member, ...]:
+def members_of(layer: Layer) -> tuple[WheelFile, ...]:
     """Read the wheels of a layer from its annotations; nothing if they are absent or damaged."""
     try:
         rows = unpack(layer.annotations.get(ANNOTATION + "members", "[]"))
@@ -241,27 +203,14 @@ def members_of(layer: Layer) -> tuple[Member, ...]:
         return ()
 
 
-def _member(filename: Any, sha256: Any, size: Any, special: Any = None) -> Member:
+def _member(filename: Any, sha256: Any, size: Any, special: Any = None) -> WheelFile:
     stated = special or {}
-    name, version = _named(str(filename))
-    roots = stated.get("roots", _usual_roots(name))
-    name, version = str(stated.get("name", name)), str(stated.get("version", version))
-    if not f"{name}{version}{filename}{stated.get('libraries', '')}".isprintable():
+    usual = _usual(str(filename), str(sha256), int(size))
+    given = {name: _STATED[name](value) for name, value in stated.items() if name in _STATED}
+    wheel = replace(usual, **given, about=About.parse(stated.get("about")))
+    if not f"{wheel.name}{wheel.version}{wheel.filename}{wheel.libraries}".isprintable():
         raise ValueError("a terminal would interpret this name")
-    return Member(
-        name=name,
-        version=version,
-        filename=str(filename),
-        sha256=str(sha256),
-        size=int(size),
-        origin=str(stated.get("origin", "")),
-        required=str(stated.get("required", "")),
-        pkg_resources=bool(stated.get("pkg_resources")),
-        shared=bool(stated.get("shared")),
-        libraries=str(stated.get("libraries", "")),
-        about=About.parse(stated.get("about")),
-        roots=tuple(map(str, roots)),
-    )
+    return wheel
 
 
 def image_config(stack_config: Mapping[str, Any], *, stack_python: str, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from buildpack.app.indexes import Source
 from buildpack.dataclass import dataclass
+
+_SEPARATORS = re.compile(r"[-_.]+")
+
+
+def canonical_name(name: str) -> str:
+    """Normalise a project's name (PEP 503)."""
+    return _SEPARATORS.sub("-", name).lower()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

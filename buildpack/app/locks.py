@@ -13,9 +13,9 @@ from posixpath import normpath
 from buildpack.app.findings import Findings
 from buildpack.app.indexes import without_credentials
 from buildpack.app.links import OutsideError, find_inside
-from buildpack.app.lockfile import Lock, LockedPackage
+from buildpack.app.lockfile import Lock, LockedPackage, canonical_name
 from buildpack.app.nearest import OTHER_LISTS, OTHER_LOCKS, find_misspelt, missing_file
-from buildpack.app.pipfile import Pipfile, Wanted, canonical, pipfile_hashes, read_pipfile
+from buildpack.app.pipfile import Pipfile, Wanted, pipfile_hashes, read_pipfile
 from buildpack.app.pipfile_lock import local_path, read_lock
 from buildpack.bounded import allows_version
 from buildpack.errors import BuildpackError, show
@@ -110,7 +110,7 @@ def _compare_entry(wanted: Wanted, locked: Mapping[str, LockedPackage]) -> Itera
             yield errors.not_in_lock(_describe(wanted), wanted.line)
     elif not _satisfies(wanted, package):
         yield errors.locked_otherwise(_describe(wanted), wanted.line, _describe_locked(package, wanted))
-    elif missing := sorted(_extras(wanted) - set(map(canonical, package.extras))):
+    elif missing := sorted(_extras(wanted) - set(map(canonical_name, package.extras))):
         asked = show(f"{wanted.name}[{','.join(missing)}]")
         yield errors.locked_otherwise(asked, wanted.line, f"{_describe_locked(package, wanted)} without that")
 
@@ -118,7 +118,7 @@ def _compare_entry(wanted: Wanted, locked: Mapping[str, LockedPackage]) -> Itera
 def _extras(wanted: Wanted) -> set[str]:
     """Return the extras by their canonical names (PEP 685)."""
     extras = wanted.table.get("extras", [])
-    return {canonical(str(extra)) for extra in extras} if isinstance(extras, list) else set()
+    return {canonical_name(str(extra)) for extra in extras} if isinstance(extras, list) else set()
 
 
 def _specifier(wanted: Wanted) -> str:

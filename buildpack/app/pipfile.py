@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from buildpack.app.lockfile import canonical_name
 from buildpack.app.textfile import parse_toml, read_text
 from buildpack.bounded import parse_version
 from buildpack.dataclass import dataclass
@@ -19,7 +20,6 @@ _NOT_CATEGORIES = frozenset(
     {"source", "packages", "dev-packages", "requires", "scripts", "pipfile", "pipenv", "default", "develop"}
 )
 _DEFAULT_SOURCE = [{"name": "pypi", "url": "https://pypi.org/simple", "verify_ssl": True}]
-_SEPARATORS = re.compile(r"[-_.]+")
 MARKER_NAMES = (
     *("os_name", "sys_platform", "platform_machine", "platform_python_implementation", "platform_release"),
     *("platform_system", "platform_version", "python_version", "python_full_version"),
@@ -86,7 +86,7 @@ class Pipfile:
         entries = self.document.get(table, {})
         return tuple(
             Wanted(
-                name=canonical(key.partition("[")[0].strip()),
+                name=canonical_name(key.partition("[")[0].strip()),
                 table=value if isinstance(value, dict) else {"version": value},
                 line=self.lines.get((table, key), 0),
             )
@@ -132,11 +132,6 @@ def parse_pipfile(text: str) -> Pipfile:
     return Pipfile(document=document, lines=lines)
 
 
-def canonical(name: str) -> str:
-    """Return a project's name as PEP 503 has it."""
-    return _SEPARATORS.sub("-", name).lower()
-
-
 def pipfile_hashes(pipfile: Pipfile) -> tuple[str, ...]:
     """Compute ``_meta.hash`` as pipenv did before 2026.4, and as it does now, with canonical names (pipenv#6664).
 
@@ -153,7 +148,7 @@ def _hash(document: Mapping[str, Any], *, canonical_names: bool) -> str:
     import json
 
     def section(table: Any) -> Any:
-        return {canonical(key): value for key, value in table.items()} if canonical_names else table
+        return {canonical_name(key): value for key, value in table.items()} if canonical_names else table
 
     content = {
         "_meta": {"sources": document.get("source", _DEFAULT_SOURCE), "requires": document.get("requires", {})},

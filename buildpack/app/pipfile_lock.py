@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.app.indexes import check_variables, parse_sources
-from buildpack.app.lockfile import Lock, LockedPackage
-from buildpack.app.pipfile import Pipfile, Wanted, canonical, is_marker, is_version, join_markers
+from buildpack.app.lockfile import Lock, LockedPackage, canonical_name
+from buildpack.app.pipfile import Pipfile, Wanted, is_marker, is_version, join_markers
 from buildpack.app.textfile import decode, parse_json, read_bytes
 from buildpack.bounded import parse_url
 from buildpack.errors import lock as errors
@@ -148,7 +148,7 @@ def _parse_section(
         bad.append(f"{NAME}: `{section}` is not an object")
         return ()
     wanted = {one.name: one for one in pipfile.wanted(section)} if pipfile else {}
-    names = {canonical(name) for name in value}
+    names = {canonical_name(name) for name in value}
     misnamed = [
         one for one in wanted.values() if one.name not in names and ("path" in one.table or "file" in one.table)
     ]
@@ -157,10 +157,12 @@ def _parse_section(
         line = lines.get((section, written), 0)
         place = f"{NAME}:{line}: {show(written)}" if line else f"{NAME}: {section}: {show(written)}"
         try:
-            package = _parse_entry(written, entry, line=line, sources=sources, wanted=wanted.get(canonical(written)))
+            package = _parse_entry(
+                written, entry, line=line, sources=sources, wanted=wanted.get(canonical_name(written))
+            )
         except ValueError as error:
             # Pipenv forgets where a package comes from if Pipfile does not call it by its own name.
-            guess = misnamed[0] if misnamed and canonical(written) not in wanted else None
+            guess = misnamed[0] if misnamed and canonical_name(written) not in wanted else None
             bad.append(f"{place} {error}{errors.misnamed(guess.name, guess.line, written) if guess else ''}")
             continue
         if package.name in found:
@@ -190,7 +192,7 @@ def _parse_entry(
     requested = wanted is not None and wanted.line > 0
     lock_place = f"{NAME}:{line}" if line else NAME
     return LockedPackage(
-        name=canonical(written),
+        name=canonical_name(written),
         markers=markers,
         extras=tuple(_strings(entry, "extras")),
         index=index,

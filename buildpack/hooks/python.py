@@ -20,13 +20,12 @@ from buildpack.errors.build import unreachable_interpreter
 from buildpack.oci.entry import Entry, file
 from buildpack.oci.store import Store
 from buildpack.plan import APP_ROOT
-from buildpack.stacks.stack import Stack
-from buildpack.steps.environments import clear, is_whole, write_environment
+from buildpack.stacks.stack import Interpreter, Stack
+from buildpack.steps.environments import ensure_environment
 from buildpack.steps.install_target import Resolution, layout_for
 from buildpack.steps.stack_compiler import StackCompiler
 from buildpack.system.processes import User
-from buildpack.system.temporary import alone
-from buildpack.system.unprivileged import bring_python, is_complete, mark_complete, reachable_folder
+from buildpack.system.unprivileged import bring_python, reachable_folder
 
 if TYPE_CHECKING:
     from buildpack.python.venv import VenvLayout
@@ -49,14 +48,6 @@ class HookPython:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Ground:
-    """How the interpreter starts: its real path is the last of `argv`; the loader and its options come first."""
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-
-
 def make_python(
     resolution: Resolution,
     fetcher: WheelFetcher,
@@ -72,35 +63,26 @@ def make_python(
     Raises AppError if the stack's Python does not run on this machine.
     """
     stack = compiler.stack
-    ground = _find(step, user, compiler, store)
+    python = _find(step, user, compiler, store)
     wheels = [wheel.sha256 for wheel in resolution.wheels]
-    key = hashlib.sha256(repr((_FORMAT, "hooks", ground, stack.python.version, wheels)).encode()).hexdigest()[:32]
+    key = hashlib.sha256(repr((_FORMAT, "hooks", python, stack.python.version, wheels)).encode()).hexdigest()[:32]
     folder = reachable_folder(store.folder("environments"), user) / key
-    layout = _layout(folder, ground, stack)
-
-    def is_there() -> bool:
-        whole = not store.ignore_facts and is_whole(folder, layout.stack_python)
-        return whole and (user is None or is_complete(folder))
-
+    layout = replace(layout_for(stack, root=str(folder.absolute()).lstrip("/")), stack_python=python.argv[-1])
     store.lease.use(folder)  # from here on `deploy cache prune` does not remove it
-    if not is_there():
-        with alone(folder.parent):
-            if not is_there():
-                clear(folder)
-                write_environment(
-                    resolution,
-                    layout=layout,
-                    folder=folder,
-                    fetcher=fetcher,
-                    extra=[
-                        *_starter(layout, ground, stack),
-                        *_pip(layout, resolution),
-                        *_byte_code(resolution, layout, fetcher, compiler),
-                    ],
-                )
-                mark_complete(folder)
+    ensure_environment(
+        resolution,
+        layout=layout,
+        fetcher=fetcher,
+        user=user,
+        fresh=store.ignore_facts,
+        extra=lambda: [
+            *_starter(layout, python, stack),
+            *_pip(layout, resolution),
+            *_byte_code(resolution, layout, fetcher, compiler),
+        ],
+    )
     os.utime(folder)  # the date of its last use
-    return HookPython(folder=folder, linked=_linked(Path(f"/{layout.site_packages}")), env=ground.env)
+    return HookPython(folder=folder, linked=_linked(Path(f"/{layout.site_packages}")), env=python.env)
 
 
 def _pip(layout: VenvLayout, resolution: Resolution) -> Sequence[Entry]:
@@ -125,7 +107,7 @@ def _byte_code(
     resolution: Resolution, layout: VenvLayout, fetcher: WheelFetcher, compiler: StackCompiler
 ) -> list[Entry]:
     """Return the image's own byte code, at its place in this environment, since hooks write none."""
-    if not compiler.decide()[0].python:
+    if not compiler.decide().python:
         return []
     image = layout_for(compiler.stack)
     sources = {wheel.sha256: fetcher.read(wheel.sha256, layout=image).sources for wheel in resolution.wheels}
@@ -142,7 +124,8 @@ def _linked(packages: Path) -> tuple[str, ...]:
     return tuple(line.removeprefix(top) for line in lines if line.startswith(top))
 
 
-def _find(step: str, user: User | None, compiler: StackCompiler, store: Store) -> _Ground:
+def _find(step: str, user: User | None, compiler: StackCompiler, store: Store) -> Interpreter:
+    """Return the interpreter: its real path is the last of `argv`; the loader and its options come first."""
     from buildpack.stacks.run_python import bring_base
 
     stack = compiler.stack
@@ -162,22 +145,14 @@ def _find(step: str, user: User | None, compiler: StackCompiler, store: Store) -
     # The environment shows an interpreter its home; a copied one finds its libraries.
     lost = {"PYTHONHOME"} if brought == found else {"PYTHONHOME", "LD_LIBRARY_PATH"}
     env = {name: value for name, value in brought.env.items() if name not in lost}
-    return _Ground(argv=brought.argv, env=env)
+    return replace(brought, env=env)
 
 
-def _layout(folder: Path, ground: _Ground, stack: Stack) -> VenvLayout:
-    from buildpack.python.venv import VenvLayout
-
-    return VenvLayout(
-        python_version=stack.python.version, stack_python=ground.argv[-1], root=str(folder.absolute()).lstrip("/")
-    )
-
-
-def _starter(layout: VenvLayout, ground: _Ground, stack: Stack) -> Sequence[Entry]:
+def _starter(layout: VenvLayout, python: Interpreter, stack: Stack) -> Sequence[Entry]:
     """Return the script that replaces the link to an interpreter which only its loader can start."""
-    if len(ground.argv) == 1:
+    if len(python.argv) == 1:
         return ()
-    loader, *words, real = ground.argv
+    loader, *words, real = python.argv
     name, *version = stack.facts.libc
     if name == _ARGV0_SINCE[0] and tuple(version) < _ARGV0_SINCE[1:]:
         # The link shows Python its environment; only code that starts `sys.executable` again fails.

@@ -13,10 +13,11 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import app as app_errors
 from buildpack.errors import hooks as errors
 from buildpack.oci.content import ContentDamagedError, Sources
-from buildpack.oci.entry import Entry
 from buildpack.plan import APP_ROOT
+from buildpack.python.venv import write_entries
 from buildpack.steps.assembly import AppContent, read_content
 from buildpack.system.processes import User
+from buildpack.system.unprivileged import give
 
 _CHUNK = 1 << 20
 
@@ -35,34 +36,12 @@ def write_copy(content: AppContent, folder: Path, user: User | None) -> None:
 
     Raises MachineError if a file changed since it was hashed.
     """
-    made = {str(folder)}
-    own = (user.uid, user.gid) if user else (-1, -1)
-    for entry in content.entries:
-        path = entry.path.removeprefix(APP_ROOT).lstrip("/")
-        if not path:
-            continue
-        target = folder / path
-        for parent in reversed(target.relative_to(folder).parents):
-            if (place := str(folder / parent)) not in made:
-                os.mkdir(place)  # noqa: PTH102
-                os.chmod(place, 0o755)  # noqa: PTH101, S103  so that the umask does not count
-                os.chown(place, *own)
-                made.add(place)
-        if entry.kind == "symlink":
-            target.symlink_to(entry.target)
-        elif entry.kind == "file":
-            _write(entry, target)
-        os.chown(target, *own, follow_symlinks=False)
-
-
-def _write(entry: Entry, target: Path) -> None:
-    assert entry.content is not None
-    with target.open("xb") as out, Sources() as sources:
+    with Sources() as sources:
         try:
-            out.writelines(sources.pieces(entry.content))
+            write_entries(content.entries[1:], str(folder), f"{APP_ROOT}/", sources)
         except ContentDamagedError as error:
             raise error.as_machine_error() from None
-        os.fchmod(out.fileno(), entry.mode)
+    give(folder, user)
 
 
 def read_result(folder: Path, before: AppContent, *, steps: Sequence[str], mtime: int) -> Result:
@@ -78,8 +57,7 @@ def read_result(folder: Path, before: AppContent, *, steps: Sequence[str], mtime
     escaping = [path for path in links if leads_out(path, links)]
     if escaping:
         raise errors.escaping_links(steps, [(path, links[path]) for path in escaping])
-    listed = [(file.path, file.kind, file.executable, file.target) for file in found]
-    content = read_content(folder, listed, mtime=mtime)
+    content = read_content(folder, found, mtime=mtime)
     now = {file.path: file for file in content.files}
     changed = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
     warnings = [app_errors.neither_file_nor_link(path) for path in sorted(others)]

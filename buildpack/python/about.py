@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from buildpack.app.lockfile import canonical_name
 from buildpack.dataclass import dataclass
-from buildpack.python.files import canonical_name
 
 if TYPE_CHECKING:
     from email.message import Message

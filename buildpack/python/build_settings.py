@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildpack.app.lockfile import canonical_name
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import DependencyError
-from buildpack.python.files import canonical_name
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

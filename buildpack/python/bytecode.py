@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from buildpack.dataclass import dataclass, field
-from buildpack.oci.content import Sources
 from buildpack.oci.entry import Deflated, Entry, FileSlice, Inline, file
 from buildpack.oci.lease import use
 from buildpack.system.compile_process import (
@@ -194,21 +193,6 @@ class Compiler:
         if self._reason:
             raise CompileError(self._reason)
         return process
-
-
-def compile_sources(python: CompilingPython, sources: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Compile a few modules, given by their paths in the image; return the byte code by its path.
-
-    Modules that do not compile are left out. Raises CompileError if the interpreter does not run here or fails.
-    """
-    import tempfile
-
-    entries = [file(path, body) for path, body in sorted(sources.items())]
-    with tempfile.TemporaryDirectory() as folder:
-        with Compiler(python, folder=Path(folder), jobs=1) as compiler:
-            made = compiler.submit("sources", entries).result()
-        with Sources() as files:
-            return {entry.path: b"".join(files.pieces(entry.content)) for entry in made if entry.content}
 
 
 _Module = tuple[str, int, int, int]

@@ -15,7 +15,7 @@ from buildpack.app.indexes import expand_url, split_address
 from buildpack.errors import wheels as errors
 from buildpack.net.pace import RATE, SILENCE, allowance
 from buildpack.net.secret import Secret
-from buildpack.python.credentials import Login, open_address, redact, without_secrets
+from buildpack.python.credentials import open_address, redact, without_secrets
 from buildpack.system.processes import ProcessGroup
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def fetch_commit(
         secrets = [Secret(user)] if user not in written else []
     # The user's git configuration has credential helpers, proxies and certificates. Its filters are switched off,
     # because a stranger's .gitattributes would choose which of them run.
-    config = without_filters(git, folder, environ) | (_login(url, login) if login else {})
+    config = without_filters(git, folder, environ)
+    if login is not None:
+        config |= {f"http.{without_secrets(url)}.extraHeader": f"Authorization: {login.header}"}
     # The pace of all transfers (docs/decisions/0026); git's own variables set other limits.
     slowest = {"GIT_HTTP_LOW_SPEED_LIMIT": str(RATE), "GIT_HTTP_LOW_SPEED_TIME": f"{SILENCE:.0f}"}
     environ = {**slowest, **environ}
@@ -112,10 +114,3 @@ def _is_from_tags(project: Path) -> bool:
 
 def _is_loopback(url: str) -> bool:
     return url.startswith("http://") and urlsplit(url).hostname in {"localhost", "127.0.0.1", "::1"}
-
-
-def _login(url: str, login: Login) -> dict[str, str]:
-    from base64 import b64encode
-
-    pair = b64encode(f"{login.user.reveal()}:{login.password.reveal()}".encode()).decode()
-    return {f"http.{without_secrets(url)}.extraHeader": f"Authorization: Basic {pair}"}

@@ -31,6 +31,13 @@ class Login:
     user: Secret
     password: Secret
 
+    @property
+    def header(self) -> str:
+        """The value of the header ``Authorization`` (RFC 7617, in UTF-8)."""
+        from base64 import b64encode
+
+        return f"Basic {b64encode(f'{self.user.reveal()}:{self.password.reveal()}'.encode()).decode()}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceUrl:

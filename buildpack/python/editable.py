@@ -19,7 +19,7 @@ from buildpack.bounded import parse_version
 from buildpack.errors import wheels as errors
 from buildpack.errors.python import unwritable
 from buildpack.python.files import WheelFile, store_file
-from buildpack.python.venv import record_row, render_record
+from buildpack.python.venv import write_wheel
 
 if TYPE_CHECKING:
     from configparser import ConfigParser
@@ -55,7 +55,7 @@ def link_app(package: LockedPackage, *, app: Path, place: str, folder: Path) -> 
         sha256, size = store_file(io.BytesIO(content), filename, folder)
     except OSError as error:
         raise unwritable(str(folder), error.strerror or "it cannot be written") from None
-    return WheelFile(name=package.name, version=version, filename=filename, url="", sha256=sha256, size=size, source="")
+    return WheelFile(name=package.name, version=version, filename=filename, sha256=sha256, size=size)
 
 
 def _declared(app: Path) -> tuple[Mapping[str, Any], ConfigParser]:
@@ -115,9 +115,7 @@ def _entry_points(declared: tuple[Mapping[str, Any], ConfigParser]) -> dict[str,
 
 
 def _pack(name: str, version: str, stem: str, points: Mapping[str, Mapping[str, str]], roots: list[str]) -> bytes:
-    """Render the wheel: stored, in a fixed order, at the oldest time that a zip can hold."""
-    from zipfile import ZipFile, ZipInfo
-
+    """Render the wheel."""
     info = f"{stem}.dist-info"
     files = {
         f"{_NOT_IN_NAMES.sub('_', name)}.pth": "".join(f"{root}\n" for root in roots).encode(),
@@ -132,10 +130,6 @@ def _pack(name: str, version: str, stem: str, points: Mapping[str, Mapping[str, 
             for line in (f"[{group}]", *(f"{key} = {points[group][key]}" for key in sorted(points[group])), "")
         ]  # fmt: skip
         files[f"{info}/entry_points.txt"] = "\n".join(lines).encode()
-    rows = [record_row(path, body) for path, body in files.items()]
-    files[f"{info}/RECORD"] = render_record([*rows, (f"{info}/RECORD", "", "")])
     packed = io.BytesIO()
-    with ZipFile(packed, "w") as archive:
-        for path, body in files.items():
-            archive.writestr(ZipInfo(path), body)
+    write_wheel(packed, ((path, body, 0) for path, body in files.items()), f"{info}/RECORD")
     return packed.getvalue()

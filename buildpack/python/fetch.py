@@ -278,8 +278,7 @@ class Downloads:
         self._arrived = arrived
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="download")
-        self._futures: dict[str, Future[Path]] = {}
-        self._files: dict[str, LockedFile] = {}
+        self._futures: dict[str, Future[None]] = {}
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
 
@@ -297,10 +296,9 @@ class Downloads:
         """Begin to fetch a file; a second call for the same file does nothing."""
         with self._lock:
             if file.sha256 not in self._futures:
-                self._files[file.sha256] = file
                 self._futures[file.sha256] = self._pool.submit(self._fetch, file)
 
-    def _fetch(self, file: LockedFile) -> Path:
+    def _fetch(self, file: LockedFile) -> None:
         try:
             path = fetch_file(file, self._client, self._folder, progress=self._progress, stop=self._stop)
             if self._arrived:
@@ -310,25 +308,15 @@ class Downloads:
                 self._failure = self._failure or error
             self._stop.set()  # one failure fails the build, so the others stop
             raise
-        return path
 
-    def path(self, file: LockedFile) -> Path:
-        """Return a file's path after it is fetched; `start` need not have been called."""
-        self.start(file)
-        return self._result(self._futures[file.sha256])
-
-    def finished(self) -> Iterator[tuple[LockedFile, Path]]:
-        """Yield the started files as they come. Raises the first failure."""
+    def wait(self) -> None:
+        """Wait for the files that were started; raises the first failure."""
         from concurrent.futures import as_completed
 
-        started = {future: self._files[sha256] for sha256, future in self._futures.items()}
-        for future in as_completed(started):
-            yield started[future], self._result(future)
-
-    def _result(self, future: Future[Path]) -> Path:
-        try:
-            return future.result()
-        except _StoppedError:
-            # Another download failed first: its error is shown.
-            assert self._failure is not None
-            raise self._failure from None
+        for future in as_completed(self._futures.values()):
+            try:
+                future.result()
+            except _StoppedError:
+                # Another download failed first: its error is shown.
+                assert self._failure is not None
+                raise self._failure from None

@@ -5,20 +5,15 @@ This is not a part of `fetch`, because a build in which nothing changed needs th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from buildpack.dataclass import dataclass, field
+from buildpack.dataclass import asdict, dataclass, field
 from buildpack.oci.lease import use
+from buildpack.python.about import About
 from buildpack.system.temporary import make_folder, temporary_folder
-
-
-def canonical_name(name: str) -> str:
-    """Normalise a project's name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,32 +37,58 @@ class IndexFile:
 class LockedFile:
     """A file of an index that the lock allows: values for JSON, without a secret.
 
-    `name` is canonical; `url` has neither login nor query; `source` is the index's name in the lock; `sha256` is in
-    hexadecimal, `size` in bytes; `yanked` is the index's reason, None for a file that is not yanked.
+    `name` is canonical; `url` has neither login nor query, and is empty for a file that no index has; `source` is the
+    index's name in the lock; `sha256` is in hexadecimal, `size` in bytes; `yanked` is the index's reason, None for a
+    file that is not yanked.
     """
 
     name: str
     version: str
     filename: str
-    url: str
+    url: str = ""
     sha256: str
     size: int
-    source: str
+    source: str = ""
     yanked: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelFile(LockedFile):
-    """The wheel that serves a locked package on a target. A wheel built here has no `url`.
+    """The wheel that serves a locked package on a target. A wheel that was built here has no `url`.
 
     `origin` names its locked sources: an archive's ``sha256:<hex>``, or ``git:<commit>``. `required` are the projects
     that its build required, as `BuildSettings.pinned` renders them. `libraries` are the shared libraries that were
     copied into it, each as ``SONAME=sha256:<hex>``, separated by spaces.
+
+    The other facts are known once the wheel was read: `pkg_resources` is true if it imports that module of setuptools,
+    and `shared` if another wheel has a different file of the same path. `about` is its metadata, None if nobody read
+    it. `roots` are its top files and folders (`find_roots`).
     """
 
     origin: str = ""
     required: str = ""
     libraries: str = ""
+    pkg_resources: bool = False
+    shared: bool = False
+    about: About | None = None
+    roots: tuple[str, ...] = ()
+
+    @property
+    def pure(self) -> bool:
+        """True if the wheel is for any platform (binary distribution format, "File name convention")."""
+        return self.filename.endswith("-any.whl")
+
+    def render(self) -> dict[str, Any]:
+        """Return the wheel as JSON values, for the store."""
+        return {**asdict(self), "about": self.about and self.about.render()}
+
+    @classmethod
+    def parse(cls, value: Any) -> WheelFile | None:
+        """Read what `render` returned; None for anything else."""
+        try:
+            return cls(**{**value, "about": About.parse(value.get("about")), "roots": tuple(value.get("roots", ()))})
+        except (AttributeError, TypeError):
+            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,10 +105,6 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close all connections."""
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -310,12 +306,10 @@ def promised_size(response: requests.Response) -> int | None:
 
 
 def _basic(login: Login) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    """Make a requests hook that sends a login (RFC 7617, in UTF-8)."""
-    from base64 import b64encode
+    """Make a requests hook that sends a login."""
 
     def authorise(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        pair = f"{login.user.reveal()}:{login.password.reveal()}".encode()
-        request.headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
+        request.headers["Authorization"] = login.header
         return request
 
     return authorise

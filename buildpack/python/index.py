@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from buildpack.app.lockfile import canonical_name
 from buildpack.bounded import parse_version
 from buildpack.dataclass import asdict, dataclass
 from buildpack.errors import BuildpackError, DependencyError
 from buildpack.errors import python as errors
 from buildpack.python.fetch import describe_file
-from buildpack.python.files import IndexFile, LockedFile, Sdist, WheelFile, canonical_name
+from buildpack.python.files import IndexFile, LockedFile, Sdist, WheelFile
 from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.simple import fetch_files
 from buildpack.python.target import Target
@@ -28,6 +29,7 @@ from buildpack.python.wheel_choice import (
     nearest_version,
     only_system,
     requires_python_fits,
+    same_version,
 )
 
 if TYPE_CHECKING:
@@ -46,14 +48,6 @@ Build = Callable[["LockedPackage", Sdist | None], WheelFile]
 
 Recall = Callable[[str, str], Any]
 Remember = Callable[[str, str, Any], None]
-
-
-def forget_nothing(kind: str, key: str) -> None:
-    """Recall nothing; used without a store."""
-
-
-def keep_nothing(kind: str, key: str, value: Any) -> None:
-    """Remember nothing; used without a store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +69,8 @@ class Resolver:
     target: Target
     client: Client
     folder: Path
-    recall: Recall = forget_nothing
-    remember: Remember = keep_nothing
+    recall: Recall = lambda _kind, _key: None
+    remember: Remember = lambda _kind, _key, _value: None
     build: Build | None = None
     resolved: Callable[[WheelFile], object] = lambda _wheel: None
 
@@ -84,11 +78,7 @@ class Resolver:
         """Return the wheel that an earlier build found on an index; None if there is none."""
         if not package.hashes:
             return None
-        value = self.recall("wheel", self._key(package))
-        try:
-            wheel = WheelFile(**value) if value else None
-        except TypeError:
-            return None
+        wheel = WheelFile.parse(self.recall("wheel", self._key(package)))
         if wheel is None or not wheel.url:
             return None
         self.resolved(wheel)
@@ -100,7 +90,7 @@ class Resolver:
         if found is None and not _is_elsewhere(package):
             chosen = self._find(package, locked_hashes(package))
             if isinstance(chosen, WheelFile):
-                self.remember("wheel", self._key(package), asdict(chosen))
+                self.remember("wheel", self._key(package), chosen.render())
                 self.resolved(chosen)
                 return chosen
             self.remember("sdist", self._key(package), asdict(chosen))
@@ -308,7 +298,7 @@ def _agrees(file: IndexFile, locked: Mapping[str, Collection[str]]) -> bool | No
 def _is_of(file: IndexFile, package: LockedPackage) -> bool:
     """Return True if a file's name has the locked version; any version will do if the lock names none."""
     version = file_version(file.filename, canonical_name(package.name))
-    return version is not None and (not package.version or _same_version(version, package.version))
+    return version is not None and (not package.version or same_version(version, package.version))
 
 
 def is_of_another_version(file: IndexFile, package: LockedPackage) -> bool:
@@ -323,11 +313,6 @@ def is_of_another_version(file: IndexFile, package: LockedPackage) -> bool:
     if one is None or other is None:
         return False
     return one != other and (other.local is not None or parse_version(one.public) != other)
-
-
-def _same_version(one: str, other: str) -> bool:
-    parsed = parse_version(one)
-    return one == other or (parsed is not None and parsed == parse_version(other))
 
 
 def _is_elsewhere(package: LockedPackage) -> bool:

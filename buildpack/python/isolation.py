@@ -129,6 +129,8 @@ def _call(
     user: User | None,
 ) -> None:
     """Run a hook of the build (pyproject_hooks), whose question and answer are files in a folder of `user`."""
+    import subprocess
+
     python, script, name, folder = command
     exchange = place / f"exchange-{len(output)}"
     make_folder(exchange)
@@ -138,29 +140,16 @@ def _call(
     worker = place / "hook.py"
     shutil.copyfile(script, worker)
     worker.chmod(0o644)
-    _run([python, str(worker), name, str(exchange)], environment, output, cwd=cwd, user=user)
+    argv = [python, str(worker), name, str(exchange)]
+    ran = ProcessGroup().run(argv, folder=cwd, environment=environment, user=user, kept=_KEPT)
+    output.append("".join(f"{line}\n" for line in ran.lines))
+    if ran.code:
+        raise subprocess.CalledProcessError(ran.code, argv, output[-1])
     try:
         with open_left(exchange / "output.json") as answer:
             (Path(folder) / "output.json").write_bytes(answer.read(_LONGEST_ANSWER))
     except OSError as error:
         raise BuildFailedError(f"its answer cannot be read: {error.strerror}") from None
-
-
-def _run(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    output: list[str],
-    *,
-    cwd: str = "/",
-    user: User | None = None,
-) -> None:
-    import subprocess
-
-    ran = ProcessGroup().run(command, folder=cwd, environment=environment, user=user, kept=_KEPT)
-    text = "".join(f"{line}\n" for line in ran.lines)
-    output.append(text)
-    if ran.code:
-        raise subprocess.CalledProcessError(ran.code, list(command), text)
 
 
 def _make_environment(folder: Path, wheels: Sequence[Path], python: str, version: str) -> None:

@@ -15,11 +15,12 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from buildpack.app.lockfile import canonical_name
 from buildpack.bounded import parse_requirement, parse_version
 from buildpack.dataclass import dataclass, field
 from buildpack.python.build_settings import BuildSettings
 from buildpack.python.fetch import describe_file, fetch_file
-from buildpack.python.files import IndexFile, LockedFile, Sdist, WheelFile, canonical_name
+from buildpack.python.files import IndexFile, LockedFile, Sdist, WheelFile
 from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.isolation import RequirementsError
 from buildpack.python.simple import fetch_files

@@ -28,7 +28,7 @@ from buildpack.python.editable import is_app, link_app
 from buildpack.python.fetch import fetch_file, probe_file
 from buildpack.python.files import IndexFile, Sdist, WheelFile, store_file, stored_path
 from buildpack.python.http import Client
-from buildpack.python.index import Recall, Remember, forget_nothing, is_of_another_version, keep_nothing, nearest_wheel
+from buildpack.python.index import Recall, Remember, is_of_another_version, nearest_wheel
 from buildpack.python.isolation import (
     BuildFailedError,
     RequirementsError,
@@ -73,8 +73,8 @@ class Workbench:
     environ: Mapping[str, str]
     place: str = "/app"
     settings: BuildSettings = NO_SETTINGS
-    recall: Recall = forget_nothing
-    remember: Remember = keep_nothing
+    recall: Recall = lambda _kind, _key: None
+    remember: Remember = lambda _kind, _key, _value: None
     depth: int = 0
 
 
@@ -109,37 +109,25 @@ def _from_address(package: LockedPackage, bench: Workbench) -> WheelFile:
     filename = unquote(shown.rpartition("/")[2])
     if not is_plain(filename):
         raise index_errors.refused(shown, "its last part is not a file name")
-    sha256, size = _recalled_address(package, shown, filename, bench) or _fetch_address(package, link, filename, bench)
-    version = package.version or ""
-    sdist = Sdist(name=package.name, version=version, filename=filename, url=shown, sha256=sha256, size=size, source="")
+    key = json.dumps([FORMAT, shown, sorted(package.hashes)])
+    found = bench.recall("address", key)
+    if not found or not stored_path(bench.folder, _at_address(package, shown, filename, found)):
+        locked = {"sha256": {each.partition(":")[2] for each in package.hashes}}
+        offered = IndexFile(filename=filename, link=link, hashes={})
+        found = probe_file(offered, bench.client, bench.folder, locked)
+        if found is None:
+            hashes = ", ".join(sorted(package.hashes))
+            raise index_errors.wrong_hash(package.name, filename, shown, hashes, "another hash")
+        bench.remember("address", key, list(found))
+    sdist = _at_address(package, shown, filename, found)
     if is_sdist(filename):
         return _from_archive(package, sdist, bench)
     return _checked(package, WheelFile(**asdict(sdist)), bench)
 
 
-def _recalled_address(package: LockedPackage, shown: str, filename: str, bench: Workbench) -> tuple[str, int] | None:
-    """Return the hash and size that an earlier build found at this address, if its file is still stored."""
-    value = bench.recall("address", _address_key(package, shown))
-    if not value:
-        return None
-    sha256, size = value
-    path = bench.folder / sha256 / filename
-    return (sha256, size) if os.path.isfile(path) and path.stat().st_size == size else None
-
-
-def _address_key(package: LockedPackage, shown: str) -> str:
-    return json.dumps([FORMAT, shown, sorted(package.hashes)])
-
-
-def _fetch_address(package: LockedPackage, link: str, filename: str, bench: Workbench) -> tuple[str, int]:
-    shown = bench.client.hide(link)
-    locked = {"sha256": {each.partition(":")[2] for each in package.hashes}}
-    offered = IndexFile(filename=filename, link=link, hashes={})
-    found = probe_file(offered, bench.client, bench.folder, locked)
-    if found is None:
-        raise index_errors.wrong_hash(package.name, filename, shown, ", ".join(sorted(package.hashes)), "another hash")
-    bench.remember("address", _address_key(package, shown), list(found))
-    return found
+def _at_address(package: LockedPackage, url: str, filename: str, found: Sequence[Any]) -> Sdist:
+    sha256, size = found
+    return Sdist(name=package.name, version=package.version or "", filename=filename, url=url, sha256=sha256, size=size)
 
 
 def _from_path(package: LockedPackage, bench: Workbench) -> WheelFile:
@@ -198,15 +186,13 @@ def _remembered(
     wheel.
     """
     key = json.dumps([FORMAT, package.name, bench.target.key, *identity, *filter(None, [bench.settings.key])])
-    value = bench.recall("built", key)
-    if isinstance(value, dict):
-        wheel = WheelFile(**value)
-        if bench.settings.agrees(wheel.required) and stored_path(bench.folder, wheel):
-            return wheel
+    known = WheelFile.parse(bench.recall("built", key))
+    if known is not None and bench.settings.agrees(known.required) and stored_path(bench.folder, known):
+        return known
     required: set[str] = set()
     wheel = _build(package, what, bench, prepare, required)
     wheel = replace(wheel, required=bench.settings.pinned(required))
-    bench.remember("built", key, asdict(wheel))
+    bench.remember("built", key, wheel.render())
     return wheel
 
 
@@ -305,9 +291,7 @@ def _stored(package: LockedPackage, filename: str, wheel: BinaryIO, folder: Path
     if name is None or not is_plain(filename):
         raise OSError(f"{filename!r} is not the name of a wheel")
     sha256, size = store_file(wheel, filename, folder)
-    return WheelFile(
-        name=package.name, version=name.version, filename=filename, url="", sha256=sha256, size=size, source=""
-    )
+    return WheelFile(name=package.name, version=name.version, filename=filename, sha256=sha256, size=size)
 
 
 def _checked(package: LockedPackage, wheel: WheelFile, bench: Workbench) -> WheelFile:

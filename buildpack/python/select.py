@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING
 
+from buildpack.app.lockfile import canonical_name
 from buildpack.bounded import parse_requirement
 from buildpack.errors import python as errors
 from buildpack.python.about import NEED, need, within
-from buildpack.python.files import canonical_name
 from buildpack.python.target import Target
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ import shlex
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from buildpack.dataclass import dataclass
-from buildpack.oci.content import Sources
+from buildpack.oci.content import ContentDamagedError, Sources
 from buildpack.oci.entry import Entry, Inline, file, symlink
 from buildpack.system.temporary import make_folder
 
@@ -104,7 +105,7 @@ def install_entries(entries: Iterable[Entry], folder: Path) -> None:
     building = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
     try:
         with Sources() as sources:
-            _write_all(building, prefix, chosen.values(), sources)
+            write_entries(chosen.values(), building, prefix, sources)
         os.rename(building, folder)  # noqa: PTH104
     except BaseException as error:
         shutil.rmtree(building, ignore_errors=True)
@@ -112,7 +113,11 @@ def install_entries(entries: Iterable[Entry], folder: Path) -> None:
             raise
 
 
-def _write_all(building: str, prefix: str, entries: Iterable[Entry], sources: Sources) -> None:
+def write_entries(entries: Iterable[Entry], building: str, prefix: str, sources: Sources) -> None:
+    """Write the entries, whose paths all begin with `prefix`, below the folder `building`.
+
+    Raises ValueError for a path outside and for damaged content.
+    """
     made: set[str] = {""}
     _make(building, made)
     for entry in entries:
@@ -148,8 +153,9 @@ def _write(target: str, entry: Entry, sources: Sources) -> None:
             while view:
                 view = view[os.write(descriptor, view) :]
         os.fchmod(descriptor, entry.mode)
-    except ValueError as error:
-        raise ValueError(f"{entry.path}: {error}") from error
+    except ContentDamagedError as error:
+        error.args = (f"{entry.path}: {error}",)
+        raise
     finally:
         os.close(descriptor)
 
@@ -180,6 +186,24 @@ def render_record(rows: Iterable[Row]) -> bytes:
     return text.getvalue().encode()
 
 
+def write_wheel(out: Path | IO[bytes], files: Iterable[tuple[str, bytes, int]], record: str) -> None:
+    """Write a wheel of these files, each with its path, content and attributes, and its RECORD.
+
+    Nothing is compressed, since what zlib makes of a file differs between its versions. All files have the oldest time
+    that a zip can hold.
+    """
+    from zipfile import ZipFile, ZipInfo
+
+    rows = [(record, "", "")]
+    with ZipFile(out, "w") as archive:
+        for path, body, attributes in files:
+            rows.append(record_row(path, body))
+            info = ZipInfo(path)
+            info.external_attr = attributes
+            archive.writestr(info, body)
+        archive.writestr(ZipInfo(record), render_record(rows))
+
+
 def shebang(interpreter: str) -> bytes:
     """Return the first line (or lines) that start this interpreter.
 
@@ -190,16 +214,6 @@ def shebang(interpreter: str) -> bytes:
     if len(line) <= SHEBANG_LIMIT and b" " not in line:
         return line
     return f"#!/bin/sh\n'''exec' {shlex.quote(interpreter)} \"$0\" \"$@\"\n' '''\n".encode()
-
-
-def rewrite_shebang(body: bytes, interpreter: str) -> bytes:
-    """Return a wheel's script with the interpreter's path in place of ``#!python`` or ``#!pythonw``.
-
-    Any other script is returned as it is (binary distribution format, "Recommended installer features").
-    """
-    if not body.startswith(b"#!python"):
-        return body
-    return shebang(interpreter) + body.partition(b"\n")[2]
 
 
 def entry_point_scripts(text: str, interpreter: str) -> dict[str, bytes]:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildpack.app.lockfile import canonical_name
 from buildpack.dataclass import dataclass
 from buildpack.errors.wheels import member_refused, wheel_refused
 from buildpack.oci.content import reader
 from buildpack.oci.entry import Entry, Inline, file
 from buildpack.python.about import About, read_about
-from buildpack.python.files import canonical_name
 from buildpack.python.venv import (
     Row,
     VenvLayout,
@@ -25,10 +25,9 @@ from buildpack.python.venv import (
     parse_record,
     record_row,
     render_record,
-    rewrite_shebang,
+    shebang,
     venv_entries,
 )
-from buildpack.python.wheel_scan import in_tests
 from buildpack.python.wheel_zip import ZipMember, file_and_folder, read_members, read_text, read_whole, unsafe
 
 if TYPE_CHECKING:
@@ -51,14 +50,12 @@ _IMPORTING = threading.Lock()
 class WheelContents:
     """The files that a wheel puts into the environment, and its metadata.
 
-    `members` are the files of the zip and `entries` those of the image, sorted by path; `sources` are the entries to
-    byte-compile. `requires_dist` has the lines of METADATA. `about` lacks the required packages, which depend on the
-    target.
+    `entries` are sorted by path; `sources` are those to byte-compile. `requires_dist` has the lines of METADATA.
+    `about` lacks the required packages, which depend on the target.
     """
 
     name: str
     version: str
-    members: tuple[ZipMember, ...]
     entries: tuple[Entry, ...]
     sources: tuple[Entry, ...]
     requires_dist: tuple[str, ...]
@@ -81,7 +78,6 @@ def read_wheel(path: Path, *, layout: VenvLayout) -> WheelContents:
     return WheelContents(
         name=plan.name,
         version=metadata["Version"],
-        members=tuple(members.values()),
         entries=placed,
         sources=tuple(
             entry
@@ -104,6 +100,11 @@ def read_requires(path: Path) -> tuple[str, ...]:
     members = {member.name: member for member in read_members(path)}
     metadata = _read_metadata(path, members, _dist_info(path, members))
     return tuple(metadata.get_all("Requires-Dist") or ())
+
+
+def in_tests(path: str) -> bool:
+    """Return True for a module in a `tests` or `test` folder, which no app imports when it serves."""
+    return not {"tests", "test"}.isdisjoint(path.split("/")[:-1])
 
 
 def _import_installer() -> None:
@@ -243,11 +244,14 @@ def _entry(plan: _Placement, member: ZipMember) -> Entry:
 
 
 def _rewritten(plan: _Placement, member: ZipMember) -> bytes | None:
-    """Return a script with its interpreter filled in; None if it needs no change."""
+    """Return a script with the interpreter's path in place of ``#!python`` or ``#!pythonw``; None for any other script.
+
+    (binary distribution format, "Recommended installer features")
+    """
     with reader(member.content) as read_at:
         if read_at(0, 8) != b"#!python":
             return None
-    return rewrite_shebang(read_whole(member), plan.layout.interpreter)
+    return shebang(plan.layout.interpreter) + read_whole(member).partition(b"\n")[2]
 
 
 def _generated(plan: _Placement, members: Mapping[str, ZipMember], dist_info: str) -> Iterator[Entry]:

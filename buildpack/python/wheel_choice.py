@@ -8,9 +8,10 @@ from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
 
+from buildpack.app.lockfile import canonical_name
 from buildpack.bounded import allows_version, parse_version
 from buildpack.dataclass import dataclass
-from buildpack.python.files import IndexFile, canonical_name
+from buildpack.python.files import IndexFile
 from buildpack.python.target import Target
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ def file_version(filename: str, name: str) -> str | None:
         if canonical_name(stem[: match.start()]) == name:
             return stem[match.end() :]
     return None
+
+
+def same_version(one: str, other: str) -> bool:
+    """Return True if these versions are equal (PEP 440); texts that are not versions must be the same."""
+    parsed = parse_version(one)
+    return one == other or (parsed is not None and parsed == parse_version(other))
 
 
 def best_wheel(files: Iterable[IndexFile], target: Target) -> IndexFile | None:

@@ -56,16 +56,9 @@ def resolve_host(
     `known_layers` may return the layers of an identity from an earlier image. Then they are not written, and the store
     does not remember the stack. Raises StackError if this is not Linux, or has no such Python.
     """
-    python = request.python
-    if request.system != "linux":
-        raise errors.host_needs_linux(request.system, python)
-    here = native_platform()
-    if request.platform.architecture != here.architecture:
-        raise errors.host_is_another_platform(str(request.platform), str(here), python)
+    python, here = request.python, native_platform()
     own = own_executable(request.own)
-    chosen = find_python(python, environ=environ, own=own, store=store)
-    if chosen is None:
-        raise errors.no_host_python(python, list_pythons(environ=environ, own=own))
+    chosen = choose_host(python, [request.platform], system=request.system, environ=environ, own=own, store=store)
     executable = str(chosen.executable)
     certificates = _certificates()
     parts = [HOST_FORMAT, LAYER_FORMAT, brief_stamp(executable), str(certificates), environ.get("LD_LIBRARY_PATH")]
@@ -140,6 +133,27 @@ def _remember(store: Store, key: str, stack: Stack, python: HostPython) -> None:
 
 def _digest(layers: Iterable[Layer]) -> Digest:
     return sha256(canonical_json([str(layer.diff_id) for layer in layers]))
+
+
+def choose_host(
+    python: str | None,
+    platforms: Iterable[Platform],
+    *,
+    system: str,
+    environ: Mapping[str, str],
+    own: str,
+    store: Store | None = None,
+) -> HostPython:
+    """Return the interpreter of the stack; raises StackError if there is none, or if this is another platform."""
+    if system != "linux":
+        raise errors.host_needs_linux(system, python)
+    here = native_platform()
+    if other := next((one for one in platforms if one.architecture != here.architecture), None):
+        raise errors.host_is_another_platform(str(other), str(here), python)
+    found = find_python(python, environ=environ, own=own, store=store)
+    if found is None:
+        raise errors.no_host_python(python, list_pythons(environ=environ, own=own))
+    return found
 
 
 def _config(env: list[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -19,21 +19,14 @@ from buildpack.oci.entry import EPOCH, Entry, FileSlice, Inline, directory, file
 from buildpack.oci.image import Layer
 from buildpack.oci.layer import LAYER_FORMAT
 from buildpack.oci.store import Store
-from buildpack.plan import (
-    APP_ROOT,
-    LAUNCH_FILE,
-    RUNTIME_ROOT,
-    USER,
-    AppFile,
-    PlannedLayer,
-    layer_annotations,
-)
+from buildpack.plan import APP_ROOT, LAUNCH_FILE, USER, AppFile, PlannedLayer, layer_annotations
 from buildpack.progress import Progress
 from buildpack.session import SILENT, Listener, Session
 from buildpack.steps.stack_compiler import StackCompiler
 
 if TYPE_CHECKING:
     from buildpack.app.indexes import Source
+    from buildpack.app.source import SourceFile
     from buildpack.python.files import WheelFile
     from buildpack.python.venv import VenvLayout
     from buildpack.python.wheel import WheelContents
@@ -48,6 +41,8 @@ _HELD_TOGETHER = 32 << 20
 """... and so are further files when the ones in memory have this size together."""
 
 Origin = Literal["built", "store", "engine", "registry"]
+Entries = Callable[[PlannedLayer], Iterable[Entry]]
+"""Makes the entries of a planned layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,57 +62,35 @@ class AppContent:
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
-    """The content of the layer between the stack and the dependencies: launcher, empty environment, user.
-
-    `launcher` maps paths below ``/opt/deploy`` to contents. `passwd` and `group` are complete files; None if the stack
-    has the user already.
-    """
-
-    launcher: Mapping[str, bytes]
-    environment: tuple[Entry, ...]
-    passwd: bytes | None
-    group: bytes | None
-
-    def listed(self) -> dict[str, str]:
-        """Return every path with its content's SHA-256 or link target, for the key."""
-        made = {f"{RUNTIME_ROOT}/{path}": _hash(body) for path, body in self.launcher.items()}
-        for entry in self.environment:
-            made[entry.path] = entry.target or (_hash(entry.content.body) if isinstance(entry.content, Inline) else "")
-        for name, body in (("etc/passwd", self.passwd), ("etc/group", self.group)):
-            if body is not None:
-                made[name] = _hash(body)
-        return made
-
-
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_content(root: Path, listed: Sequence[tuple[str, str, bool, str]], *, mtime: int = EPOCH) -> AppContent:
-    """Read and hash the app's files; each is a path, a kind, an executable bit and a link target.
+def read_content(root: Path, sources: Sequence[SourceFile], *, mtime: int = EPOCH) -> AppContent:
+    """Read and hash the app's files below `root`.
 
     Everything below ``/app`` belongs to `USER`, so that a process may write beside its code, as on Heroku. Group 0 may
     write too, because a cluster such as OpenShift runs processes as a random user of that group.
     """
     files: list[AppFile] = []
-    entries: list[Entry] = [_own(directory(APP_ROOT), mtime)]
+    entries: list[Entry] = [app_folder(mtime)]
     room = _HELD_TOGETHER
-    for path, kind, executable, target in listed:
-        place = f"{APP_ROOT}/{path}"
-        if kind == "symlink":
-            files.append(AppFile(path=path, kind="symlink", executable=False, content=target))
-            entries.append(_own(symlink(place, target), mtime))
-        elif kind == "directory":
-            files.append(AppFile(path=path, kind="directory", executable=False, content=""))
-            entries.append(_own(directory(place), mtime))
+    for source in sources:
+        place = f"{APP_ROOT}/{source.path}"
+        if source.kind == "symlink":
+            files.append(AppFile(path=source.path, kind="symlink", executable=False, content=source.target))
+            entries.append(_own(symlink(place, source.target), mtime))
         else:
-            digest, content = _read_file(root / path, held=min(_HELD, room))
+            digest, content = _read_file(root / source.path, held=min(_HELD, room))
             room -= content.size if isinstance(content, Inline) else 0
-            files.append(AppFile(path=path, kind="file", executable=executable, content=digest))
-            entries.append(_own(file(place, content, executable=executable), mtime))
+            files.append(AppFile(path=source.path, kind="file", executable=source.executable, content=digest))
+            entries.append(_own(file(place, content, executable=source.executable), mtime))
     return AppContent(files=tuple(files), entries=tuple(entries))
+
+
+def app_folder(mtime: int = EPOCH) -> Entry:
+    """Return the app's folder."""
+    return _own(directory(APP_ROOT), mtime)
 
 
 def _own(entry: Entry, mtime: int = EPOCH) -> Entry:
@@ -158,23 +131,6 @@ def app_entries(content: AppContent, launch: bytes, *, mtime: int) -> Iterator[E
             parent = parent.rpartition("/")[0]
         yield entry
     yield file(LAUNCH_FILE, launch)
-
-
-def runtime_entries(runtime: Runtime, compiler: StackCompiler | None) -> Iterator[Entry]:
-    """Yield the runtime layer; a `compiler` compiles the launcher, because every process starts through it."""
-    files = {f"{RUNTIME_ROOT}/{path}": body for path, body in runtime.launcher.items()}
-    for path, body in files.items():
-        yield file(path, body)
-    if compiler is not None:
-        modules = {path: body for path, body in files.items() if path.endswith(".py")}
-        for path, body in compiler.compile_files(modules).items():
-            yield file(path, body)
-    yield from runtime.environment
-    yield _own(directory(APP_ROOT))
-    if runtime.passwd is not None:
-        yield file("etc/passwd", runtime.passwd)
-    if runtime.group is not None:
-        yield file("etc/group", runtime.group)
 
 
 def dependency_entries(
@@ -244,7 +200,7 @@ def known_layers(planned: Sequence[PlannedLayer], store: Store) -> dict[str, Lay
 def make_layers(
     planned: Sequence[PlannedLayer],
     known: Mapping[str, Layer],
-    entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
+    entries: Entries,
     session: Session,
     *,
     taken: Mapping[str, Layer] = MappingProxyType({}),
@@ -258,33 +214,15 @@ def make_layers(
     that other threads wait for, so that all threads end before this function returns.
     """
     made: dict[int, MadeLayer] = {}
-    missing: list[int] = []
     for position, layer in enumerate(planned):
-        if layer.key in known:
-            made[position] = MadeLayer(planned=layer, layer=known[layer.key], source="store")
-            listener.layer(position, known[layer.key], None)
-        elif layer.key in taken:
-            made[position] = MadeLayer(planned=layer, layer=taken[layer.key], source="registry")
-            listener.layer(position, taken[layer.key], None)
-        else:
-            missing.append(position)
-    if missing:
-        made.update(_write_missing(planned, missing, entries, session, listener=listener, give_up=give_up))
-    return tuple(made[position] for position in range(len(planned)))
+        if (there := known.get(layer.key) or taken.get(layer.key)) is not None:
+            source: Origin = "store" if layer.key in known else "registry"
+            made[position] = MadeLayer(planned=layer, layer=there, source=source)
+            listener.layer(position, there, None)
+    missing = [position for position in range(len(planned)) if position not in made]
+    spool = bool(missing) and listener.wants_tars
 
-
-def _write_missing(
-    planned: Sequence[PlannedLayer],
-    missing: Sequence[int],
-    entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
-    session: Session,
-    *,
-    listener: Listener,
-    give_up: Callable[[], None],
-) -> dict[int, MadeLayer]:
-    spool = listener.wants_tars
-
-    def write(position: int) -> tuple[int, MadeLayer]:
+    def write(position: int) -> None:
         tar = session.store.scratch() if spool else None
         try:
             layer = _write(planned[position], entries, session.store, tar)
@@ -293,25 +231,36 @@ def _write_missing(
                 tar.close()
             raise
         listener.layer(position, layer, tar)
-        return position, MadeLayer(planned=planned[position], layer=layer, source="built")
+        made[position] = MadeLayer(planned=planned[position], layer=layer, source="built")
 
     if len(missing) == 1:
-        return dict([write(missing[0])])
+        write(missing[0])
+    elif missing:
+        _in_threads(write, missing, planned, session, give_up)
+    return tuple(made[position] for position in range(len(planned)))
+
+
+def _in_threads(
+    write: Callable[[int], None],
+    missing: Sequence[int],
+    planned: Sequence[PlannedLayer],
+    session: Session,
+    give_up: Callable[[], None],
+) -> None:
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
-    made: dict[int, MadeLayer] = {}
     # There are more threads than processors, because some wait for byte code while others write.
     with ThreadPoolExecutor(min(len(missing), 2 + (os.cpu_count() or 1)), thread_name_prefix="layer") as pool:
         try:
-            for future in as_completed([pool.submit(write, position) for position in missing]):
-                position, layer = future.result()
-                made[position] = layer
-                session.observer(Progress(stage="layers", done=len(made), total=len(missing), item=layer.planned.slot))
+            futures = {pool.submit(write, position): position for position in missing}
+            for done, future in enumerate(as_completed(futures), 1):
+                future.result()
+                item = planned[futures[future]].slot
+                session.observer(Progress(stage="layers", done=done, total=len(missing), item=item))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             give_up()
             raise
-    return made
 
 
 def _blame(error: oci_errors.ContentError, planned: PlannedLayer) -> Exception:
@@ -327,12 +276,7 @@ def _blame(error: oci_errors.ContentError, planned: PlannedLayer) -> Exception:
     return error
 
 
-def _write(
-    planned: PlannedLayer,
-    entries: Callable[[PlannedLayer], Iterator[Entry] | list[Entry]],
-    store: Store,
-    tar: BinaryIO | None,
-) -> Layer:
+def _write(planned: PlannedLayer, entries: Entries, store: Store, tar: BinaryIO | None) -> Layer:
     from buildpack.oci.layer import write_layer
 
     with store.blob() as out:

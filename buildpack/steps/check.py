@@ -111,7 +111,13 @@ def _check_stack(
 ) -> list[str]:
     """Check a stack as far as possible without a network; returns warnings, and raises as resolving it would."""
     if stack == "host":
-        return _check_host(python, platform=platform, environ=environ, own=own, system=system)
+        from buildpack.stacks.host import choose_host
+        from buildpack.stacks.platforms import parse_platforms
+
+        platforms = parse_platforms(platform) if platform else ()
+        found = choose_host(python, platforms, system=system, environ=environ, own=own)
+        other = python not in (None, found.series, found.version)
+        return [errors.other_patch_level(str(python), found.version)] if other else []
     if stack.startswith(("oci:", "archive:")):
         from buildpack.oci.layout import check_image, split_name
 
@@ -124,26 +130,6 @@ def _check_stack(
     promised = _python_of(reference.repository, reference.tag)
     if python and promised and not f"{python}.".startswith(f"{promised}."):
         raise errors.wrong_python(stack, python, promised)
-    return []
-
-
-def _check_host(
-    python: str | None, *, platform: str | None, environ: Mapping[str, str], own: str, system: str
-) -> list[str]:
-    from buildpack.stacks.find_python import find_python, list_pythons
-    from buildpack.stacks.platforms import native_platform, parse_platforms
-
-    if system != "linux":
-        raise errors.host_needs_linux(system, python)
-    here = native_platform()
-    others = [one for one in parse_platforms(platform) if one.architecture != here.architecture] if platform else []
-    if others:
-        raise errors.host_is_another_platform(str(others[0]), str(here), python)
-    found = find_python(python, environ=environ, own=own)
-    if found is None:
-        raise errors.no_host_python(python, list_pythons(environ=environ, own=own))
-    if python and python not in (found.series, found.version):
-        return [errors.other_patch_level(python, found.version)]
     return []
 
 

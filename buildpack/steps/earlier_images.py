@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from buildpack.dataclass import dataclass
@@ -44,14 +44,6 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """A layer of an earlier image, and the image's name."""
-
-    layer: Layer
-    reference: Reference
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Previous:
     """The earlier images in the order of their names on the command line. The first one that has a layer counts.
 
@@ -74,24 +66,22 @@ class Previous:
 
     def take(
         self, planned: Sequence[PlannedLayer], *, gone: Mapping[str, str]
-    ) -> tuple[dict[str, Taken], dict[str, str]]:
+    ) -> tuple[dict[str, Layer], dict[str, str]]:
         """Return the layers that fit the plan, and why other layers with its keys are not taken; both by key.
 
         `gone` maps the digests of blobs that are not available to the reason, which may be empty.
         """
-        taken: dict[str, Taken] = {}
+        taken: dict[str, Layer] = {}
         doubts: dict[str, str] = {}
         for each in self.images:
-            if each.image is None:
-                continue
-            found = find_layers(planned, each.image)
-            for key, layer in found.layers.items():
-                if (why := gone.get(str(layer.digest))) is not None:
-                    doubts.setdefault(key, why or errors.vanished(str(each.reference)))
+            name = str(each.reference)
+            for key, layer in find_layers(planned, each.image).items() if each.image else ():
+                if isinstance(layer, str):
+                    doubts.setdefault(key, errors.doubted(name, layer))
+                elif (why := gone.get(str(layer.digest))) is not None:
+                    doubts.setdefault(key, why or errors.vanished(name))
                 else:
-                    taken.setdefault(key, Taken(layer=layer, reference=each.reference))
-            for key, doubt in found.doubts.items():
-                doubts.setdefault(key, errors.doubted(str(each.reference), doubt))
+                    taken.setdefault(key, layer)
         return taken, doubts
 
     def host_layers(self, identity: str, *, gone: Collection[str]) -> tuple[Layer, ...]:
@@ -207,29 +197,30 @@ _AT_ONCE = 4
 _PIECE = 1 << 18
 
 
-def pull_taken(taken: Mapping[str, Taken], store: Store, transport: Transport) -> dict[str, str]:
-    """Fetch and verify the layers that the store lacks; return, by digest, why some are not available.
+def pull_layers(layers: Iterable[tuple[Layer, Reference]], store: Store, transport: Transport) -> dict[str, str]:
+    """Fetch and verify the layers that the store lacks, each from an image that has it.
 
-    The store gets them under their digests and not under their keys, so no other build trusts them.
+    Return, by digest, why some are not available. The store gets them under their digests and not under their keys, so
+    no other build trusts them.
     """
-    wanted = {each.layer.digest: each for each in taken.values() if not store.has(each.layer.digest, each.layer.size)}
+    wanted = {layer.digest: (layer, place) for layer, place in layers if not store.has(layer.digest, layer.size)}
     if not wanted:
         return {}
     from concurrent.futures import ThreadPoolExecutor
 
     from buildpack.oci.registry import Registry
 
-    def pull(each: Taken) -> str:
-        name = str(each.reference)
+    def pull(each: tuple[Layer, Reference]) -> str:
+        layer, place = each
         try:
             with store.blob() as blob:
                 unpacked = _Unpacked(blob)
-                Registry(each.reference, transport).fetch_blob(each.layer.digest, each.layer.size, unpacked)
-                if unpacked.digest != each.layer.diff_id:
-                    return errors.other_content(name)
-                blob.commit(each.layer.digest)
+                Registry(place, transport).fetch_blob(layer.digest, layer.size, unpacked)
+                if unpacked.digest != layer.diff_id:
+                    return errors.other_content(str(place))
+                blob.commit(layer.digest)
         except StackError as error:
-            return errors.not_pulled(name, error)
+            return errors.not_pulled(str(place), error)
         return ""
 
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:

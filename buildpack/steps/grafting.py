@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import file_digest, sha256
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import wheels as errors
 from buildpack.python.files import store_file, stored_path
-from buildpack.python.venv import record_row, render_record
+from buildpack.python.venv import write_wheel
 from buildpack.stacks.shared_libraries import find_libraries, read_libraries
 from buildpack.system.elf import Elf, read_elf
 from buildpack.system.processes import ProcessGroup, User
@@ -39,7 +39,6 @@ _CHANGED = ("sha256", "size", "libraries")
 """The fields of a wheel that change if libraries are copied into it."""
 _LARGEST = 256 << 20
 """Bytes of a library: it is in memory while the new wheel is written."""
-_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +82,13 @@ def graft(
     user = choose_user()
     with workplace(store.folder("wheels"), user) as place, zipfile.ZipFile(path) as archive:
         changed = _change(archive, copies, place, wheel, user)
-        made = _write(archive, changed, place / wheel.filename)
-        grafted = replace(_stored(wheel, made, store.folder("wheels")), libraries=_told(copies))
+        names = archive.namelist()
+        record = next(name for name in names if name.endswith(".dist-info/RECORD") and name.count("/") == 1)
+        write_wheel(place / wheel.filename, _files(archive, changed, record), record)
+        with (place / wheel.filename).open("rb") as content:
+            digest, size = store_file(content, wheel.filename, store.folder("wheels"))
+    libraries = " ".join(f"{copy.soname}=sha256:{copy.sha256}" for copy in copies)
+    grafted = replace(wheel, sha256=digest, size=size, libraries=libraries)
     sources = [*(copy.source for copy in copies), _CACHE, *map(Path, filter(None, first.split(":")))]
     store.remember(_KIND, grafted.sha256, [_stamp(source) for source in sources])
     store.remember("grafting", key, {name: getattr(grafted, name) for name in _CHANGED})
@@ -189,34 +193,16 @@ def _installed(member: str) -> PurePosixPath:
     return PurePosixPath(*path.parts[2:]) if path.parts[0].endswith(".data") else path
 
 
-def _write(archive: zipfile.ZipFile, changed: Mapping[str, Path], made: Path) -> Path:
-    """Write the new wheel. Nothing is compressed, since what zlib makes of a file differs between its versions."""
-    record = next(name for name in archive.namelist() if name.endswith(".dist-info/RECORD") and name.count("/") == 1)
-    rows = [(record, "", "")]
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as out:
-        modes = {info.filename: info.external_attr for info in archive.infolist() if not info.is_dir()}
-        for name in [*(each for each in modes if each != record), *(each for each in changed if each not in modes)]:
-            if name in changed:
-                with open_left(changed[name]) as left:
-                    body = left.read()
-            else:
-                body = archive.read(name)
-            rows.append(record_row(name, body))
-            info = zipfile.ZipInfo(name, _TIME)
-            info.external_attr = modes.get(name, 0o755 << 16)
-            out.writestr(info, body)
-        out.writestr(zipfile.ZipInfo(record, _TIME), render_record(rows))
-    return made
-
-
-def _stored(wheel: WheelFile, made: Path, folder: Path) -> WheelFile:
-    with made.open("rb") as content:
-        digest, size = store_file(content, wheel.filename, folder)
-    return replace(wheel, sha256=digest, size=size)
-
-
-def _told(copies: Iterable[_Copy]) -> str:
-    return " ".join(f"{copy.soname}=sha256:{copy.sha256}" for copy in copies)
+def _files(archive: zipfile.ZipFile, changed: Mapping[str, Path], record: str) -> Iterator[tuple[str, bytes, int]]:
+    """Yield the files of the new wheel for `write_wheel`: those of the old one, changed or not, and the copies."""
+    modes = {info.filename: info.external_attr for info in archive.infolist() if not info.is_dir()}
+    for name in [*(each for each in modes if each != record), *(each for each in changed if each not in modes)]:
+        if name in changed:
+            with open_left(changed[name]) as left:
+                body = left.read()
+        else:
+            body = archive.read(name)
+        yield name, body, modes.get(name, 0o755 << 16)
 
 
 def _stamp(path: Path) -> list[object]:

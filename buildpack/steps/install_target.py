@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from buildpack.dataclass import dataclass, field
-from buildpack.plan import APP_ROOT, VENV_ROOT, Member
-from buildpack.python.about import About
+from buildpack.app.findings import Brought, brought_by
+from buildpack.dataclass import dataclass
+from buildpack.plan import APP_ROOT, VENV_ROOT
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.stacks.stack import Interpreter, Stack
 
 if TYPE_CHECKING:
+    from buildpack.oci.entry import Entry
+    from buildpack.oci.store import Store
     from buildpack.python.files import WheelFile
     from buildpack.python.target import Target
     from buildpack.python.venv import VenvLayout
-    from buildpack.python.wheel import WheelContents
+    from buildpack.stacks.find_python import HostPython
 
-RESOLUTION_FORMAT = 12
+RESOLUTION_FORMAT = 13
 """Raise it when the same lock and stack would give other wheels or warnings."""
 
 
@@ -28,7 +31,7 @@ class InstallTarget:
 
     `identity` is a part of the key under which the store remembers its wheels. `interpreter` starts a Python of the
     target on this machine, to build packages. `on_fetched` is called, from several threads, with the SHA-256 and the
-    contents of each fetched wheel. `missing_libraries` takes the shared libraries that each wheel needs, and returns
+    modules of each fetched wheel. `missing_libraries` takes the shared libraries that each wheel needs, and returns
     warnings about those that the target lacks. `place` is the folder of the app's code. `settings` are for packages
     that must be built. `complete` takes a wheel that was built here, its file and the sonames that it needs from
     outside. It returns the wheel with copies of the libraries that the stack lacks, or None if it lacks none, and
@@ -39,7 +42,7 @@ class InstallTarget:
     layout: VenvLayout
     identity: str
     interpreter: Callable[[], Interpreter | None]
-    on_fetched: Callable[[str, WheelContents], object] = lambda _wheel, _contents: None
+    on_fetched: Callable[[str, Sequence[Entry]], object] = lambda _wheel, _modules: None
     missing_libraries: Callable[[Mapping[str, frozenset[str]]], Sequence[str]] = lambda _needed: ()
     place: str = f"/{APP_ROOT}"
     settings: BuildSettings = NO_SETTINGS
@@ -50,41 +53,36 @@ class InstallTarget:
 class Resolution:
     """The wheels of an image in order of their names, and warnings about them.
 
-    `importing` names the wheels that import `pkg_resources`, and `shared` those that ship different files of the same
-    path. `claimed` wheels are known from an earlier image only: nobody fetched them, and only a layer of that image has
-    them. `about` has the metadata of each wheel by name, and `roots` the places of its files. `notes` are warnings for
-    ``--verbose``.
+    With `claimed` some wheels are known from an earlier image only: nobody fetched them, and only a layer of that image
+    has them. `notes` are warnings for ``--verbose``.
     """
 
     wheels: tuple[WheelFile, ...]
     warnings: tuple[str, ...]
-    importing: frozenset[str] = frozenset()
-    claimed: frozenset[str] = frozenset()
-    shared: frozenset[str] = frozenset()
-    about: Mapping[str, About] = field(default_factory=dict)
-    roots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    claimed: bool = False
 
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """The wheels as members of planned layers."""
-        return tuple(
-            Member(
-                name=wheel.name,
-                version=wheel.version,
-                filename=wheel.filename,
-                sha256=wheel.sha256,
-                size=wheel.size,
-                origin=wheel.origin,
-                required=wheel.required,
-                pkg_resources=wheel.name in self.importing,
-                shared=wheel.name in self.shared,
-                libraries=wheel.libraries,
-                about=self.about.get(wheel.name),
-                roots=self.roots.get(wheel.name, ()),
-            )
-            for wheel in self.wheels
-        )
+
+def summary_key(sha256: str, machine: str, root: str) -> str:
+    """Return the key under which the store remembers the summary of a wheel."""
+    return f"{RESOLUTION_FORMAT}+{sha256}+{machine}+{root}"
+
+
+def recall_brought(
+    wheels: Sequence[Sequence[str]], store: Store, *, machine: str, root: str = VENV_ROOT
+) -> Brought | None:
+    """Return the modules and programs that wheels bring; None if one of them was not read.
+
+    Each wheel is given by the SHA-256 sums that it may have.
+    """
+    paths: list[str] = []
+    for sums in wheels:
+        keys = (summary_key(sha256, machine, root) for sha256 in sums)
+        found = next((found for key in keys if (found := store.recall("wheel-summary", key))), None)
+        if not isinstance(found, dict) or not isinstance(found.get("paths"), list):
+            return None
+        paths += map(str, found["paths"])
+    return brought_by(paths, scripts=f"{root}/bin")
 
 
 def target_of(stack: Stack) -> Target:
@@ -101,9 +99,24 @@ def layout_for(stack: Stack, root: str = VENV_ROOT) -> VenvLayout:
     return VenvLayout(python_version=stack.python.version, stack_python=stack.python.executable, root=root)
 
 
-def recalled_about(value: Any) -> About:
-    """Read the metadata that the store remembers of a wheel; raises TypeError if it is damaged."""
-    found = About.parse(value)
-    if found is None:
-        raise TypeError
-    return found
+def target_here(
+    python: HostPython,
+    *,
+    identity: str = "",
+    root: str = VENV_ROOT,
+    place: str = f"/{APP_ROOT}",
+    settings: BuildSettings,
+) -> InstallTarget:
+    """Return the environment of an interpreter of this machine, at `root`; the others are as in `InstallTarget`."""
+    from buildpack.python.target import Target
+    from buildpack.python.venv import VenvLayout
+
+    executable = str(python.executable)
+    return InstallTarget(
+        target=Target(version=python.version, machine=os.uname().machine, libc=python.glibc or ("musl", 1, 2)),
+        layout=VenvLayout(python_version=python.version, stack_python=executable, root=root),
+        identity=identity,
+        interpreter=lambda: Interpreter(argv=(executable,), version=python.version),
+        place=place,
+        settings=settings,
+    )

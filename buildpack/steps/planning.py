@@ -24,18 +24,18 @@ from buildpack.errors import together
 from buildpack.oci.entry import image_time, render_time
 from buildpack.oci.image import ANNOTATION, Layer, canonical_json, pack
 from buildpack.oci.store import Store
-from buildpack.options import Launcher, Options
+from buildpack.options import Options
 from buildpack.plan import Bytecode, Plan, PlannedLayer
 from buildpack.python.about import need
-from buildpack.python.build_settings import BuildSettings, read_settings
+from buildpack.python.build_settings import read_settings
 from buildpack.session import Session
 from buildpack.stacks.stack import Stack
 from buildpack.steps import assembly
-from buildpack.steps.earlier_images import Previous, Taken, pull_taken
-from buildpack.steps.install_target import InstallTarget, Resolution, layout_for, target_of
-from buildpack.steps.launcher import read_launcher
+from buildpack.steps.earlier_images import Previous, pull_layers
+from buildpack.steps.install_target import InstallTarget, Resolution, layout_for, recall_brought, target_of
 from buildpack.steps.resolution import look_up_develop, resolve
 from buildpack.steps.reuse import NOTHING
+from buildpack.steps.runtime import Runtime, make_runtime, read_launcher
 from buildpack.steps.stack_compiler import StackCompiler
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Material:
     """
 
     content: assembly.AppContent
-    runtime: assembly.Runtime
+    runtime: Runtime
     launch: bytes
     mtime: int
     hooks: Hooks
@@ -60,17 +60,15 @@ class Material:
 class Decision:
     """The plan of an image, its wheels, and the layers that exist already.
 
-    `no_bytecode` says why there is no byte code. `known` are layers of the store, `taken` are layers of earlier images,
-    and `doubts` say why other layers of theirs are not taken; all by key. `settled` are warnings about the app that
-    depend on the wheels.
+    `known` are layers of the store, `taken` are layers of earlier images, and `doubts` say why other layers of theirs
+    are not taken; all by key. `settled` are warnings about the app that depend on the wheels.
     """
 
     plan: Plan
     resolution: Resolution
     bytecode: Bytecode
-    no_bytecode: str
     known: Mapping[str, Layer]
-    taken: Mapping[str, Taken]
+    taken: Mapping[str, Layer]
     doubts: Mapping[str, str] = field(default_factory=dict)
     settled: tuple[str, ...] = ()
 
@@ -83,10 +81,9 @@ class Decision:
 def material_for(app: App, stack: Stack, options: Options, session: Session) -> Material:
     """Read the app's files, and gather the content of the other layers that is not wheels."""
     mtime = image_time(options.epoch)
-    listed = [(file.path, file.kind, file.executable, file.target) for file in app.source.files]
     return Material(
-        content=assembly.read_content(app.folder, listed, mtime=mtime),
-        runtime=_runtime(options.launcher or read_launcher(), stack),
+        content=assembly.read_content(app.folder, app.source.files, mtime=mtime),
+        runtime=make_runtime(options.launcher or read_launcher(), stack),
         launch=plan.launch_json(
             processes={process.name: process.command for process in app.processes},
             default=app.default,
@@ -100,7 +97,7 @@ def material_for(app: App, stack: Stack, options: Options, session: Session) -> 
 
 def look_up_for_tests(app: App, compiler: StackCompiler, session: Session) -> None:
     """Check that the packages that only tests need can be installed on the stack; raises DependencyError."""
-    look_up_develop(app.lock, target_on(compiler, read_settings(app, session.environ), session), session)
+    look_up_develop(app.lock, target_on(compiler, app, session), session)
 
 
 def decide(
@@ -118,22 +115,23 @@ def decide(
     """
     stack, store = compiler.stack, session.store
     claims = previous.claims(stack)
-    target = target_on(compiler, read_settings(app, session.environ), session)
+    target = target_on(compiler, app, session)
     gone = dict.fromkeys(options.gone, "")
     while True:  # Each round believes less: fewer claims, or fewer layers of earlier images. So the loop ends.
-        bytecode, no_bytecode = compiler.decide(claims.bytecode)
+        bytecode = compiler.decide(claims.bytecode)
         resolution = resolve(app.lock, app.lock.packages, target, session, folder=app.folder, claims=claims)
         planned = _plan(app, stack, resolution, material, bytecode=bytecode, labels=options.labels)
         known = {} if options.no_cache else assembly.known_layers(planned.layers, store)
         taken, doubts = previous.take([each for each in planned.layers if each.key not in known], gone=gone)
-        if options.whole and session.transport and (lost := pull_taken(taken, store, session.transport)):
-            gone |= lost
-            continue
+        if options.whole and session.transport:
+            places = [(layer, place) for layer in taken.values() if (place := previous.place_of(layer.digest))]
+            if lost := pull_layers(places, store, session.transport):
+                gone |= lost
+                continue
         decision = Decision(
             plan=planned,
             resolution=resolution,
             bytecode=bytecode,
-            no_bytecode=no_bytecode,
             known=known,
             taken=taken,
             doubts=doubts,
@@ -154,8 +152,6 @@ def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, str
     """Return warnings about modules and programs that no wheel has; raises AppError for those that the app needs."""
     if not app.doubts:
         return ()
-    from buildpack.steps.wheel_search import recall_brought
-
     sums = [(wheel.sha256,) for wheel in resolution.wheels]
     brought = None if resolution.claimed else recall_brought(sums, store, machine=stack.machine)
     found, notices = settle(app.doubts, brought)
@@ -167,16 +163,14 @@ def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, str
     return warnings
 
 
-def target_on(compiler: StackCompiler, settings: BuildSettings, session: Session) -> InstallTarget:
-    """Return the environment of an image on the compiler's stack."""
+def target_on(compiler: StackCompiler, app: App, session: Session) -> InstallTarget:
+    """Return the environment of the app's image on the compiler's stack."""
     stack = compiler.stack
 
     def missing_libraries(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
         from buildpack.stacks.shared_libraries import missing_sonames
 
-        if stack.claimed:
-            return ()
-        return missing_sonames(needed, stack)
+        return () if stack.claimed else missing_sonames(needed, stack)
 
     return InstallTarget(
         target=target_of(stack),
@@ -184,9 +178,9 @@ def target_on(compiler: StackCompiler, settings: BuildSettings, session: Session
         # Facts that an earlier image claims must not be confused with facts that were seen.
         identity=f"{stack.digest}{' claimed' if stack.claimed else ''}",
         interpreter=compiler.builder,
-        on_fetched=compiler.arrived,
+        on_fetched=compiler.submit,
         missing_libraries=missing_libraries,
-        settings=settings,
+        settings=read_settings(app, session.environ),
         complete=partial(_complete_wheel, stack=stack, session=session),
     )
 
@@ -216,27 +210,6 @@ def _complete_wheel(
     )
 
 
-def _runtime(launcher: Launcher, stack: Stack) -> assembly.Runtime:
-    from buildpack.python.venv import venv_entries
-
-    return assembly.Runtime(
-        launcher=launcher.files,
-        environment=tuple(venv_entries(layout_for(stack))),
-        passwd=_with_user(stack.facts.passwd, ("app", "x", str(plan.USER), str(plan.USER), "", "/app", "/bin/sh")),
-        group=_with_user(stack.facts.group, ("app", "x", str(plan.USER), "")),
-    )
-
-
-def _with_user(existing: str | None, row: tuple[str, ...]) -> bytes | None:
-    """Return passwd or group with a row for the app's user; None if a row has its ID already."""
-    lines = (existing or "").splitlines()
-    if any(line.split(":")[2:3] == [row[2]] for line in lines):
-        return None
-    taken = {line.partition(":")[0] for line in lines}
-    name = row[0] if row[0] not in taken else f"{row[0]}{row[2]}"
-    return "".join(f"{line}\n" for line in (*lines, ":".join((name, *row[1:])))).encode()
-
-
 def _plan(
     app: App,
     stack: Stack,
@@ -248,10 +221,6 @@ def _plan(
 ) -> Plan:
     layer_format = assembly.FORMAT
     runtime_key = plan.runtime_key(layer_format=layer_format, files=material.runtime.listed(), bytecode=bytecode)
-    layers = [PlannedLayer(kind="runtime", slot="runtime", key=runtime_key)]
-    for group in plan.group_members(resolution.members):
-        key = plan.dependency_key(group, layer_format=layer_format, python=stack.python.series, bytecode=bytecode)
-        layers.append(PlannedLayer(kind="dependencies", slot=group.slot, key=key, members=group.members))
     app_key = plan.app_key(
         material.content.files,
         layer_format=layer_format,
@@ -259,7 +228,13 @@ def _plan(
         mtime=material.mtime,
         hooks=material.hooks.key(stack=str(stack.digest), wheels=[wheel.sha256 for wheel in resolution.wheels]),
     )
-    layers.append(PlannedLayer(kind="app", slot="app", key=app_key))
+    layers = (
+        PlannedLayer(kind="runtime", slot="runtime", key=runtime_key),
+        *plan.dependency_layers(
+            resolution.wheels, layer_format=layer_format, python=stack.python.series, bytecode=bytecode
+        ),
+        PlannedLayer(kind="app", slot="app", key=app_key),
+    )
     stated = {
         "org.opencontainers.image.title": app.settings.title,
         "org.opencontainers.image.version": app.version,
@@ -274,8 +249,7 @@ def _plan(
         **labels,
     }
     return Plan(
-        stack_layers=stack.layers,
-        layers=tuple(layers),
+        layers=layers,
         platform=stack.platform,
         created=render_time(material.mtime),
         config=plan.image_config(stack.config, stack_python=stack.python.executable, labels=given),

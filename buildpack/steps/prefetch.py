@@ -5,19 +5,16 @@ This only saves time. The resolution finds the wheels in the store.
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING
 
 from buildpack.app.read import App
 from buildpack.errors import BuildpackError
 from buildpack.session import Session
-from buildpack.steps.install_target import InstallTarget
-from buildpack.steps.resolution import prefetch
+from buildpack.steps.install_target import target_here
 
 if TYPE_CHECKING:
     from buildpack.python.target import Target
-    from buildpack.stacks.find_python import HostPython
     from buildpack.steps.earlier_images import Lookup
 
 PATIENCE = 0.05
@@ -30,14 +27,7 @@ class Prefetch:
     `earlier` is waited for in that thread: wheels are not needed if an image has layers to take.
     """
 
-    def __init__(
-        self,
-        app: App,
-        *,
-        python: str | None,
-        session: Session,
-        earlier: Lookup,
-    ) -> None:
+    def __init__(self, app: App, *, python: str | None, session: Session, earlier: Lookup) -> None:
         self._earlier = earlier
         self._app = app
         self._python = python
@@ -70,28 +60,14 @@ class Prefetch:
     def _fetch(self) -> None:
         if self._earlier.result().layers:
             return
+        from buildpack.python.build_settings import read_settings
         from buildpack.stacks.find_python import find_python
+        from buildpack.steps.wheel_search import WheelSearch
 
-        session = self._session
+        app, session = self._app, self._session
         own = session.own_python.executable
         host = find_python(self._python, environ=session.environ, own=own, store=session.store)
-        if host is None or host.glibc is None:
-            return
-        self._prefetch(host)
-
-    def _prefetch(self, host: HostPython) -> None:
-        from buildpack.python.build_settings import read_settings
-        from buildpack.python.target import Target
-        from buildpack.python.venv import VenvLayout
-        from buildpack.stacks.stack import Interpreter
-
-        assert host.glibc is not None
-        self._target = Target(version=host.version, machine=os.uname().machine, libc=host.glibc)
-        target = InstallTarget(
-            target=self._target,
-            layout=VenvLayout(python_version=host.version, stack_python=str(host.executable)),
-            identity="",
-            interpreter=lambda: Interpreter(argv=(str(host.executable),), version=host.version),
-            settings=read_settings(self._app, self._session.environ),
-        )
-        prefetch(self._app.lock, self._app.lock.packages, target, self._session, folder=self._app.folder)
+        if host is not None and host.glibc is not None and app.lock.packages:
+            target = target_here(host, settings=read_settings(app, session.environ))
+            self._target = target.target
+            WheelSearch(app.lock, target, session, app.folder).fetch(app.lock.packages)

@@ -6,18 +6,17 @@ Pure. Anyone can write such an image, so its statements are shown and compared, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass
 from buildpack.oci.digest import Digest, sha256
-from buildpack.oci.image import ANNOTATION, Image, Layer, canonical_json, unpack
-from buildpack.plan import Member, members_of
+from buildpack.oci.image import ANNOTATION, Image, Layer, canonical_json
 from buildpack.python.about import NEED
+from buildpack.python.files import WheelFile
 from buildpack.stacks.packages import parse_packages
 from buildpack.stacks.stack import Facts
-from buildpack.steps.reuse import parse_claims
+from buildpack.steps.reuse import NOTHING, annotations_of, config_of, object_of, parse_claims, parsed, stack_of, text_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 1000
@@ -42,7 +41,7 @@ class Provenance:
     python: str
     bytecode: str
     lock: str
-    packages: tuple[Member, ...]
+    packages: tuple[WheelFile, ...]
     system: Mapping[str, tuple[str, ...]]
     direct: tuple[str, ...]
     stack_layers: tuple[Layer, ...]
@@ -57,29 +56,27 @@ class Provenance:
 
 def read_provenance(image: Image) -> Provenance:
     """Read manifest and config. A value of the wrong form counts as absent."""
-    claims = parse_claims(image)
-    body = _object(_parsed(image.config))
-    config = _object(body.get("config"))
-    labels = {name: _short(value) for name, value in _object(config.get("Labels")).items() if isinstance(value, str)}
     ours = any(layer.key for layer in image.layers)
+    claims = parse_claims(image) if ours else NOTHING
+    annotations = annotations_of(image) if ours else {}
+    config = config_of(image)
+    labels = {name: _short(value) for name, value in object_of(config.get("Labels")).items() if isinstance(value, str)}
     stack_layers = tuple(layer for layer in image.layers if not layer.key) if ours else ()
-    members = {member.name: member for layer in image.layers for member in members_of(layer) if _whole(member)}
-    annotations = _object(_object(_parsed(image.manifest)).get("annotations")) if ours else {}
-    stack = _object(_parsed(_text(annotations.get(ANNOTATION + "stack")), unpack))
+    members = {name: member for name, member in claims.members.items() if _whole(member)}
     gathered = sha256(canonical_json([str(layer.diff_id) for layer in stack_layers]))
     return Provenance(
         ours=ours,
-        stack=claims.stack if ours else None,
-        host=ours and claims.stack == gathered,
-        facts=claims.facts if ours else None,
+        stack=claims.stack,
+        host=claims.stack == gathered,
+        facts=claims.facts,
         python=labels.get("dev.deploy.python", ""),
         bytecode=labels.get("dev.deploy.bytecode", ""),
         lock=labels.get("dev.deploy.lock", ""),
         packages=tuple(members[name] for name in sorted(members)),
-        system=parse_packages(_text(stack.get("packages"))),
-        direct=tuple(filter(NEED.fullmatch, _text(annotations.get(ANNOTATION + "direct")).split())),
+        system=parse_packages(text_of(stack_of(annotations).get("packages"))),
+        direct=tuple(filter(NEED.fullmatch, text_of(annotations.get(ANNOTATION + "direct")).split())),
         stack_layers=stack_layers,
-        created=_short(body.get("created", "")),
+        created=_short(parsed(image.config).get("created", "")),
         config=config,
         labels=dict(sorted(labels.items())),
     )
@@ -89,24 +86,9 @@ def _kind(layer: Layer) -> str:
     return layer.annotations.get(ANNOTATION + "kind", "")
 
 
-def _whole(member: Member) -> bool:
+def _whole(member: WheelFile) -> bool:
     named = 0 < len(member.name) < _LONGEST and len(member.version) < _LONGEST and len(member.filename) < _LONGEST
     return named and _SHA256.fullmatch(member.sha256) is not None
-
-
-def _parsed(raw: bytes | str, parse: Callable[[Any], Any] = parse_json) -> Any:
-    try:
-        return parse(raw)
-    except ValueError:
-        return None
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _short(value: Any) -> str:

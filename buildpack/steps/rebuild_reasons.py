@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from buildpack.app.hook_programs import Hooks
 from buildpack.oci.image import ANNOTATION, Image, Layer
 from buildpack.oci.store import Store
-from buildpack.plan import AppFile, Member, PlannedLayer, members_of
+from buildpack.plan import AppFile, PlannedLayer, members_of
+from buildpack.python.files import WheelFile
 from buildpack.stacks.stack import Stack
 from buildpack.steps.assembly import MadeLayer, Origin
 from buildpack.steps.earlier_images import Previous
@@ -138,7 +139,7 @@ def _app_changed(old: AppInputs | None, new: AppInputs) -> str:
     return _listed(changes) or "what hooks run with, or how deploy writes layers, changed"
 
 
-def _members_changed(members: Sequence[Member], before: Sequence[Layer], old: Layer | None) -> str:
+def _members_changed(members: Sequence[WheelFile], before: Sequence[Layer], old: Layer | None) -> str:
     everywhere = {member.name: member for layer in before for member in members_of(layer)}
     changes = []
     for member in members:

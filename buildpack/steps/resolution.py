@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from buildpack.app.lockfile import Lock, LockedPackage
-from buildpack.dataclass import asdict
 from buildpack.errors import BuildpackError
 from buildpack.errors import wheels as errors
 from buildpack.oci.store import Store
 from buildpack.session import Session
-from buildpack.steps.install_target import RESOLUTION_FORMAT, InstallTarget, Resolution, recalled_about
+from buildpack.steps.install_target import RESOLUTION_FORMAT, InstallTarget, Resolution
 from buildpack.steps.reuse import NOTHING, Claims
 
 _LINES = re.compile(r"\b(?:pipfile_)?line=\d+")
@@ -49,7 +48,13 @@ def resolve(
 
     found = WheelSearch(lock, target, session, folder).run(packages, claims)
     if lasting and not found.claimed:
-        store.remember("resolution", key, _remembered(found, pins))
+        remembered = {
+            "wheels": [wheel.render() for wheel in found.wheels],
+            "warnings": list(found.warnings),
+            "notes": list(found.notes),
+            "pins": pins if any(not wheel.url for wheel in found.wheels) else "",
+        }
+        store.remember("resolution", key, remembered)
     return found
 
 
@@ -68,20 +73,6 @@ def _is_stored(resolution: Resolution, store: Store) -> bool:
     return all(is_current(wheel, store) for wheel in grafted)
 
 
-def _remembered(found: Resolution, pins: str) -> dict[str, Any]:
-    """Return the resolution as JSON, which `_recalled` reads."""
-    return {
-        "wheels": [asdict(wheel) for wheel in found.wheels],
-        "warnings": list(found.warnings),
-        "notes": list(found.notes),
-        "importing": sorted(found.importing),
-        "shared": sorted(found.shared),
-        "about": {name: about.render() for name, about in found.about.items()},
-        "roots": {name: list(roots) for name, roots in found.roots.items()},
-        "pins": pins if any(not wheel.url for wheel in found.wheels) else "",
-    }
-
-
 def _key(packages: Sequence[LockedPackage], to: InstallTarget) -> str:
     settings = filter(None, [to.settings.key])
     parts = (RESOLUTION_FORMAT, to.identity, to.target.key, tuple(packages), *settings)
@@ -90,37 +81,16 @@ def _key(packages: Sequence[LockedPackage], to: InstallTarget) -> str:
 
 
 def _recalled(value: Any, pins: str) -> Resolution | None:
+    """Read the resolution that `resolve` remembered; None if it is damaged, or if other pins decided its builds."""
     from buildpack.python.files import WheelFile
 
     try:
-        if value["pins"] not in {"", pins}:
+        wheels = tuple(wheel for each in value["wheels"] if (wheel := WheelFile.parse(each)))
+        if value["pins"] not in {"", pins} or len(wheels) != len(value["wheels"]):
             return None
-        return Resolution(
-            wheels=tuple(WheelFile(**wheel) for wheel in value["wheels"]),
-            warnings=tuple(value["warnings"]),
-            importing=frozenset(value["importing"]),
-            shared=frozenset(value["shared"]),
-            about={name: recalled_about(about) for name, about in value["about"].items()},
-            roots={name: tuple(roots) for name, roots in value["roots"].items()},
-            notes=tuple(value["notes"]),
-        )
-    except (AttributeError, KeyError, TypeError):
+        return Resolution(wheels=wheels, warnings=tuple(value["warnings"]), notes=tuple(value["notes"]))
+    except (KeyError, TypeError):
         return None
-
-
-def prefetch(
-    lock: Lock,
-    packages: Sequence[LockedPackage],
-    target: InstallTarget,
-    session: Session,
-    *,
-    folder: Path,
-) -> None:
-    """Find and fetch the wheels into the store, for a later `resolve` on an equal target; raises as it does."""
-    if packages:
-        from buildpack.steps.wheel_search import WheelSearch
-
-        WheelSearch(lock, target, session, folder).fetch(packages)
 
 
 def look_up_develop(lock: Lock, target: InstallTarget, session: Session) -> None:

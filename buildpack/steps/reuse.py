@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.lockfile import LockedPackage
-from buildpack.bounded import parse_json, parse_version
+from buildpack.bounded import parse_json
 from buildpack.dataclass import dataclass, field, replace
 from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import ANNOTATION, LAYER_GZIP, Image, Layer, canonical_json, unpack
-from buildpack.plan import Member, PlannedLayer, layer_annotations, members_of
+from buildpack.plan import PlannedLayer, layer_annotations, members_of
 from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.stacks.stack import Facts, Stack
 
@@ -54,7 +54,7 @@ class Claims:
     host: str = ""
     facts: Facts | None = None
     bytecode: str = ""
-    members: Mapping[str, Member] = field(default_factory=dict)
+    members: Mapping[str, WheelFile] = field(default_factory=dict)
 
     def on(self, stack: Stack) -> Claims:
         """Return the claims that are believed on this stack: all on the same base, and the wheels on a similar one.
@@ -87,34 +87,58 @@ class Claims:
 NOTHING = Claims()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """An earlier image's layers that fit a plan, and the reasons against other layers with its keys; both by key."""
-
-    layers: Mapping[str, Layer]
-    doubts: Mapping[str, str]
-
-
 def parse_claims(image: Image) -> Claims:
     """Read an image's annotations and labels. A value that is absent or of the wrong form claims nothing."""
-    stack, host, facts = _parse_stack(image.manifest)
+    stated = stack_of(annotations_of(image))
+    digest = _digest(stated.get("digest"))
+    facts = Facts.parse(stated) if digest is not None else None
     return Claims(
-        stack=stack,
-        host=host,
-        facts=facts,
-        bytecode=_label(image.config, "dev.deploy.bytecode"),
+        stack=digest,
+        host=text_of(stated.get("host")),
+        facts=facts if facts is not None and _plausible(facts) else None,
+        bytecode=text_of(object_of(config_of(image).get("Labels")).get("dev.deploy.bytecode")),
         members={member.name: member for layer in image.layers for member in members_of(layer)},
     )
 
 
-def _parse_stack(manifest: bytes) -> tuple[Digest | None, str, Facts | None]:
+def annotations_of(image: Image) -> dict[str, Any]:
+    """Return the annotations of the manifest. This and the next functions return nothing for a wrong form."""
+    return object_of(parsed(image.manifest).get("annotations"))
+
+
+def stack_of(annotations: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an image's annotations state about its stack."""
+    return parsed(text_of(annotations.get(ANNOTATION + "stack")), unpack)
+
+
+def config_of(image: Image) -> dict[str, Any]:
+    """Return the ``config`` object of the image's config."""
+    return object_of(parsed(image.config).get("config"))
+
+
+def parsed(raw: bytes | str, parse: Callable[[Any], Any] = parse_json) -> dict[str, Any]:
+    """Return the object that this JSON is."""
     try:
-        stated = unpack(parse_json(manifest)["annotations"][ANNOTATION + "stack"])
-        digest, host = Digest.parse(stated["digest"]), str(stated.get("host", ""))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None, "", None
-    facts = Facts.parse(stated)
-    return digest, host, facts if facts is not None and _plausible(facts) else None
+        return object_of(parse(raw))
+    except ValueError:
+        return {}
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """Return the value if it is an object."""
+    return value if isinstance(value, dict) else {}
+
+
+def text_of(value: Any) -> str:
+    """Return the value if it is a text."""
+    return value if isinstance(value, str) else ""
+
+
+def _digest(value: Any) -> Digest | None:
+    try:
+        return Digest.parse(value)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def _plausible(facts: Facts) -> bool:
@@ -135,35 +159,28 @@ def _plausible(facts: Facts) -> bool:
     )
 
 
-def _label(config: bytes, name: str) -> str:
-    try:
-        labels: Any = parse_json(config)["config"]["Labels"]
-        return str(labels.get(name, ""))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return ""
+def find_layers(planned: Sequence[PlannedLayer], image: Image) -> dict[str, Layer | str]:
+    """Return the layers of the image with keys of our plan, by key.
 
-
-def find_layers(planned: Sequence[PlannedLayer], image: Image) -> Found:
-    """Return the layers of the image whose annotations are exactly those of our plan."""
+    A layer whose annotations are not exactly those of our plan is doubted: in its place is the reason.
+    """
     digests = Counter(layer.digest for layer in image.layers)
     diff_ids = Counter(layer.diff_id for layer in image.layers)
     keys = Counter(layer.key for layer in image.layers)
     by_key = {layer.key: layer for layer in image.layers if layer.key}
-    layers: dict[str, Layer] = {}
-    doubts: dict[str, str] = {}
+    found: dict[str, Layer | str] = {}
     for wanted in planned:
         offered = by_key.get(wanted.key)
         if offered is None:
             continue
+        found[wanted.key] = offered
         if offered.annotations != layer_annotations(wanted):
-            doubts[wanted.key] = _OTHER_ANNOTATIONS
+            found[wanted.key] = _OTHER_ANNOTATIONS
         elif keys[offered.key] > 1 or digests[offered.digest] > 1 or diff_ids[offered.diff_id] > 1:
-            doubts[wanted.key] = "it has the same layer twice, under two keys or one"
+            found[wanted.key] = "it has the same layer twice, under two keys or one"
         elif offered.media_type != LAYER_GZIP or not 0 < offered.size <= _largest(wanted):
-            doubts[wanted.key] = "its media type or size is none that deploy writes"
-        else:
-            layers[wanted.key] = offered
-    return Found(layers=layers, doubts=doubts)
+            found[wanted.key] = "its media type or size is none that deploy writes"
+    return found
 
 
 def find_host_layers(image: Image, claims: Claims, identity: str) -> tuple[Layer, ...]:
@@ -198,8 +215,7 @@ def answering(
     # Images that an older version built lack the metadata of wheels.
     if member is None or member.about is None or package.path or not _is_allowed(member, package, settings):
         return None
-    from buildpack.python.files import WheelFile
-    from buildpack.python.wheel_choice import parse_wheel_name, rank_wheel
+    from buildpack.python.wheel_choice import parse_wheel_name, rank_wheel, same_version
 
     name = parse_wheel_name(member.filename)
     if (
@@ -210,21 +226,10 @@ def answering(
         or member.size <= 0
         or not _LIBRARIES.fullmatch(member.libraries)
         or rank_wheel(name, target) is None
-        or not _is_of(name.version, package)
+        or not same_version(name.version, package.version or name.version)
     ):
         return None
-    return WheelFile(
-        name=member.name,
-        version=member.version,
-        filename=member.filename,
-        url="",
-        sha256=member.sha256,
-        size=member.size,
-        source="",
-        origin=member.origin,
-        required=member.required,
-        libraries=member.libraries,
-    )
+    return member
 
 
 def origin_of(package: LockedPackage, archive: LockedFile | None, built_with: str = "") -> str:
@@ -235,7 +240,7 @@ def origin_of(package: LockedPackage, archive: LockedFile | None, built_with: st
     return (f"sha256:{archive.sha256}" if archive else package.hashes[0]) + suffix
 
 
-def _is_allowed(member: Member, package: LockedPackage, settings: BuildSettings) -> bool:
+def _is_allowed(member: WheelFile, package: LockedPackage, settings: BuildSettings) -> bool:
     """Return True if the lock has the hash of this file, or of its source archive and the same pins."""
     if not package.git and f"sha256:{member.sha256}" in package.hashes:
         return True
@@ -244,10 +249,3 @@ def _is_allowed(member: Member, package: LockedPackage, settings: BuildSettings)
     if package.git:
         origins = {origin_of(package, None, settings.key)}
     return member.origin in origins and settings.agrees(member.required)
-
-
-def _is_of(version: str, package: LockedPackage) -> bool:
-    if not package.version or version == package.version:
-        return True
-    parsed = parse_version(version)
-    return parsed is not None and parsed == parse_version(package.version)

@@ -14,8 +14,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from buildpack.oci.image import Image, Layer, canonical_json
-from buildpack.plan import Member
 from buildpack.python.about import About, parse_need
+from buildpack.python.files import WheelFile
 from buildpack.steps.provenance import Provenance, read_provenance
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _parts(image: Image, known: Provenance) -> Iterator[Component]:
             yield _component(ComponentType.FILE, f"layer {number}", ref=f"layer-{number}", **_of_layer(layer))
 
 
-def _package(member: Member) -> Component:
+def _package(member: WheelFile) -> Component:
     from cyclonedx.model.component import ComponentType
 
     made = _component(
@@ -211,17 +211,17 @@ def _package(member: Member) -> Component:
     return made
 
 
-def _purl(member: Member) -> PackageURL:
+def _purl(member: WheelFile) -> PackageURL:
     from packageurl import PackageURL
 
     return PackageURL("pypi", None, member.name, member.version)
 
 
-def _ref(member: Member) -> str:
+def _ref(member: WheelFile) -> str:
     return str(_purl(member))
 
 
-def _libraries(member: Member) -> Iterator[tuple[str, str, str]]:
+def _libraries(member: WheelFile) -> Iterator[tuple[str, str, str]]:
     """Return reference, soname and SHA-256 of the libraries that were copied into a wheel."""
     for library in member.libraries.split():
         soname, _, digest = library.partition("=sha256:")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from buildpack.errors import build as errors
@@ -21,7 +21,6 @@ from buildpack.system.unprivileged import choose_user
 
 if TYPE_CHECKING:
     from buildpack.python.bytecode import Compilation, Compiler
-    from buildpack.python.wheel import WheelContents
 
 
 class StackCompiler:
@@ -52,28 +51,24 @@ class StackCompiler:
         if self._compiler is not None:
             self._compiler.close(wait=False)
 
-    def decide(self, claimed: str = "") -> tuple[Bytecode, str]:
-        """Return the byte code of the image, and the reason if it has none; remembered by the stack's digest.
+    def decide(self, claimed: str = "") -> Bytecode:
+        """Return the byte code of the image; remembered by the stack's digest.
 
         The interpreter is tried, because only that shows that it runs. It is not tried if an earlier image claims byte
         code of the right version (`claimed`), because then nothing may need compiling.
         """
         python = self.stack.python
         if claimed == python.version and not unsupported(python.version, python.cache_tag):
-            return self._bytecode(""), ""
+            return Bytecode(python=python.version)
         key = f"{self.stack.digest}+{python.version}+{self._machine}+{BYTECODE_FORMAT}"
         # A base known only from an earlier image's annotations is probed: that verifies them before a layer is written.
-        known = None if self.stack.claimed else self._store.recall("bytecode", key)
-        if isinstance(known, dict) and isinstance(reason := known.get("reason"), str):
-            return self._bytecode(reason), reason
-        reason = self._probe()
-        if not reason:
-            # A failure is not remembered: a full disk, a lack of memory or a missing interpreter may be fixed tomorrow.
-            self._store.remember("bytecode", key, {"reason": reason})
-        return self._bytecode(reason), reason
-
-    def _bytecode(self, reason: str) -> Bytecode:
-        return Bytecode(python="" if reason else self.stack.python.version, format=BYTECODE_FORMAT)
+        if not self.stack.claimed and self._store.recall("bytecode", key):
+            return Bytecode(python=python.version)
+        if reason := self._probe():
+            # This is not remembered: a full disk, a lack of memory or a missing interpreter may be fixed tomorrow.
+            return Bytecode(reason=reason)
+        self._store.remember("bytecode", key, {"reason": ""})
+        return Bytecode(python=python.version)
 
     def _probe(self) -> str:
         python = self.stack.python
@@ -94,9 +89,10 @@ class StackCompiler:
                 self._found = start_interpreter(
                     self.stack, self._store, self._environ, sibling=self._sibling, transport=self._transport
                 )
-                if isinstance(self._found, Interpreter):
+                if isinstance(found := self._found, Interpreter):
+                    version, cache_tag = self.stack.python.version, self.stack.python.cache_tag
                     self._compiler = Compiler(
-                        self._python(self._found),
+                        CompilingPython(argv=found.argv, version=version, cache_tag=cache_tag, environ=found.env),
                         folder=self._store.folder("bytecode"),
                         scratch=self._store.folder("tmp"),
                         jobs=os.cpu_count() or 1,
@@ -113,10 +109,6 @@ class StackCompiler:
             if wheel not in self._submitted:
                 self._submitted[wheel] = compiler.submit(wheel, sources)
             return self._submitted[wheel]
-
-    def arrived(self, wheel: str, contents: WheelContents) -> None:
-        """Begin to compile a wheel that was just fetched."""
-        self.submit(wheel, contents.sources)
 
     def entries(self, wheel: str, sources: Sequence[Entry]) -> tuple[Entry, ...]:
         """Wait for a wheel's byte code; raises MachineError if the interpreter fails."""
@@ -144,22 +136,6 @@ class StackCompiler:
         """Return the stack's own Python, or one of exactly its version; None if none runs here."""
         self._start()
         return self._found if isinstance(self._found, Interpreter) else None
-
-    def compile_files(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Compile a few modules given by their path in the image; byte code by its own path. Raises as `entries`."""
-        from buildpack.python.bytecode import compile_sources
-
-        if self._start() is None:
-            raise errors.compiling_failed(self.why_none())
-        assert isinstance(self._found, Interpreter)
-        try:
-            return compile_sources(self._python(self._found), files)
-        except CompileError as error:
-            raise errors.compiling_failed(str(error)) from error
-
-    def _python(self, found: Interpreter) -> CompilingPython:
-        python = self.stack.python
-        return CompilingPython(argv=found.argv, version=python.version, cache_tag=python.cache_tag, environ=found.env)
 
     def why_none(self) -> str:
         """Return the reason why `interpreter` returned None."""

@@ -16,17 +16,14 @@ from buildpack.app.source import IGNORE_FILES, SourceFile, read_source
 from buildpack.dataclass import replace
 from buildpack.oci.entry import EPOCH, Entry
 from buildpack.oci.image import Image, Layer, assemble
-from buildpack.plan import LAUNCH_FILE, Bytecode, PlannedLayer, app_key, dependency_key, group_members, members_of
-from buildpack.python.build_settings import read_settings
+from buildpack.plan import LAUNCH_FILE, Bytecode, PlannedLayer, app_key, dependency_layers, members_of
 from buildpack.session import Session
 from buildpack.stacks.stack import Stack
 from buildpack.steps import assembly
-from buildpack.steps.install_target import Resolution, layout_for
+from buildpack.steps.install_target import layout_for
 from buildpack.steps.planning import target_on
 from buildpack.steps.resolution import resolve
 from buildpack.steps.stack_compiler import StackCompiler
-
-_NO_BYTECODE = Bytecode(python="", format="")
 
 
 def held_back(app: App, environ: Mapping[str, str]) -> tuple[SourceFile, ...]:
@@ -57,24 +54,22 @@ def with_develop(image: Image, app: App, stack: Stack, session: Session) -> Imag
 
 def _packages(image: Image, app: App, stack: Stack, session: Session) -> Sequence[Layer]:
     with StackCompiler(stack, session) as compiler:
-        target = target_on(compiler, read_settings(app, session.environ), session)
+        target = target_on(compiler, app, session)
         # Tests run once: compiling their packages takes as long as importing them uncompiled.
-        target = replace(target, on_fetched=lambda _wheel, _contents: None, missing_libraries=lambda _needed: ())
+        target = replace(target, on_fetched=lambda _wheel, _modules: None, missing_libraries=lambda _needed: ())
         found = resolve(app.lock, app.lock.only_develop, target, session, folder=app.folder)
         # This resolution may add setuptools although the image has it.
         there = {member.name for layer in image.layers for member in members_of(layer)}
         wheels = tuple(wheel for wheel in found.wheels if wheel.name not in there)
-        members = Resolution(wheels=wheels, warnings=(), shared=found.shared).members
         fetcher = assembly.WheelFetcher(wheels, app.lock.sources, session)
 
         def entries(planned: PlannedLayer) -> list[Entry]:
             return assembly.dependency_entries(planned, fetcher, layout=layout_for(stack), compiler=None)
 
-        planned = []
-        for group in group_members(members):
-            key = dependency_key(group, layer_format=assembly.FORMAT, python=stack.python.series, bytecode=_NO_BYTECODE)
-            slot = f"develop {group.slot}"
-            planned.append(PlannedLayer(kind="dependencies", slot=slot, key=key, members=group.members))
+        layers = dependency_layers(
+            wheels, layer_format=assembly.FORMAT, python=stack.python.series, bytecode=Bytecode()
+        )
+        planned = [replace(layer, slot=f"develop {layer.slot}") for layer in layers]
         return _make(planned, entries, session)
 
 
@@ -82,8 +77,7 @@ def _files(app: App, session: Session) -> Sequence[Layer]:
     files = held_back(app, session.environ)
     if not files:
         return ()
-    listed = [(file.path, file.kind, file.executable, file.target) for file in files]
-    content = assembly.read_content(app.folder, listed)
+    content = assembly.read_content(app.folder, files)
     key = app_key(content.files, layer_format=assembly.FORMAT, launch=b"held back", mtime=EPOCH)
 
     def entries(_planned: PlannedLayer) -> Iterator[Entry]:
@@ -94,6 +88,6 @@ def _files(app: App, session: Session) -> Sequence[Layer]:
     return _make([PlannedLayer(kind="app", slot="held back", key=key)], entries, session)
 
 
-def _make(planned: Sequence[PlannedLayer], entries: Any, session: Session) -> Sequence[Layer]:
+def _make(planned: Sequence[PlannedLayer], entries: assembly.Entries, session: Session) -> Sequence[Layer]:
     made = assembly.make_layers(planned, assembly.known_layers(planned, session.store), entries, session)
     return tuple(each.layer for each in made)

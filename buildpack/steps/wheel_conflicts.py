@@ -1,4 +1,4 @@
-"""Summarise each wheel, and compare the summaries: missing setuptools, and paths that several wheels ship. Pure."""
+"""Compare wheels by their summaries: missing setuptools, and paths that several wheels ship. Pure."""
 
 from __future__ import annotations
 
@@ -6,103 +6,43 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from buildpack.bounded import parse_integer, parse_version
+from buildpack.app.lockfile import canonical_name
+from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from buildpack.errors import wheels as errors
-from buildpack.oci.entry import Inline
-from buildpack.python.about import About
-from buildpack.python.files import canonical_name
+from buildpack.python.wheel_choice import same_version
+from buildpack.python.wheel_scan import NAMESPACE, Summary
 
 if TYPE_CHECKING:
-    from buildpack.oci.entry import Entry
     from buildpack.python.files import LockedFile, WheelFile
-    from buildpack.python.venv import VenvLayout
-    from buildpack.python.wheel import WheelContents
-    from buildpack.python.wheel_scan import Scan
 
 _REQUIRED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STRAYS = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "scripts"})
-NAMESPACE = " namespace"
-_DIST_INFO = re.compile(r"[^/]+\.dist-info/")
-_MOST_ROOTS = 50
 _WITHOUT_PKG_RESOURCES = 82
 """The first series of setuptools without `pkg_resources`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """One wheel's requirements and files, for a comparison with the others; `size` is that of its file, in bytes.
-
-    `contents` has a mark for each of `paths`: files with equal marks are equal. The mark of a module that only declares
-    a namespace ends with `NAMESPACE`. `about` lacks the required packages, which depend on the target.
-    """
-
-    name: str
-    version: str
-    size: int
-    needed: tuple[str, ...]
-    provided: tuple[str, ...]
-    requires: tuple[str, ...]
-    paths: tuple[str, ...]
-    contents: tuple[str, ...]
-    roots: tuple[str, ...]
-    imports_pkg_resources: bool
-    about: About
-    warnings: tuple[str, ...]
-
-
-def summarise(contents: WheelContents, scan: Scan, size: int, layout: VenvLayout) -> Summary:
-    """Return the summary of a wheel; `size` is in bytes, and `layout` is that of its environment."""
-    namespaces = {f"{layout.site_packages}/{name}" for name in scan.namespaces}
-    entries = sorted(contents.entries, key=lambda entry: entry.path)
-    return Summary(
-        name=contents.name,
-        version=contents.version,
-        size=size,
-        needed=scan.needed,
-        provided=scan.provided,
-        requires=contents.requires_dist,
-        paths=tuple(entry.path for entry in entries),
-        roots=find_roots([entry.path for entry in entries], layout.root),
-        contents=tuple(_mark(entry) + NAMESPACE * (entry.path in namespaces) for entry in entries),
-        imports_pkg_resources=scan.imports_pkg_resources,
-        about=contents.about,
-        warnings=contents.warnings,
-    )
-
-
-def _mark(entry: Entry) -> str:
-    """Return size, checksum and mode of a file from the wheel's directory. Nothing is unpacked."""
-    from zlib import crc32
-
-    content = entry.content
-    body = content.body if isinstance(content, Inline) else b""
-    found = crc32(body) if content is None or isinstance(content, Inline) else content.crc32
-    return f"{content.size if content else 0:x} {found:x} {entry.mode:o}"
-
-
-def setuptools_missing(wheels: Sequence[WheelFile], importing: frozenset[str], version: str) -> list[str]:
+def setuptools_missing(wheels: Sequence[WheelFile], version: str) -> list[str]:
     """Warn that this setuptools is added, because a wheel imports `pkg_resources` and no locked wheel has it."""
     if any(wheel.name == "setuptools" for wheel in wheels):
         return []
-    first = next((wheel for wheel in wheels if wheel.name in importing), None)
+    first = next((wheel for wheel in wheels if wheel.pkg_resources), None)
     return [errors.setuptools_added(first.name, first.version, version)] if first else []
 
 
-def setuptools_too_new(wheels: Sequence[WheelFile], importing: frozenset[str]) -> list[str]:
+def setuptools_too_new(wheels: Sequence[WheelFile]) -> list[str]:
     """Warn about a wheel that imports `pkg_resources` if the locked setuptools lacks it."""
     locked = next((wheel.version for wheel in wheels if wheel.name == "setuptools"), "")
     series = locked.partition(".")[0]
     if (parse_integer(series) or 0) < _WITHOUT_PKG_RESOURCES:
         return []
-    first = next((wheel for wheel in wheels if wheel.name in importing), None)
+    first = next((wheel for wheel in wheels if wheel.pkg_resources), None)
     return [errors.setuptools_outgrown(first.name, first.version, locked)] if first else []
 
 
 def check_name_and_version(wheel: LockedFile, summary: Summary) -> None:
     """Raise if a wheel's METADATA has another name or version than the lock. pip refuses such a wheel too."""
-    versions = [parse_version(version) or version for version in (summary.version, wheel.version or summary.version)]
-    if summary.name != wheel.name or versions[0] != versions[1]:
+    if summary.name != wheel.name or not same_version(summary.version, wheel.version or summary.version):
         raise errors.another_package(wheel.filename, (wheel.name, wheel.version), (summary.name, summary.version))
 
 
@@ -168,33 +108,6 @@ def _requirers(summaries: Sequence[tuple[WheelFile, Summary]]) -> dict[str, list
             if name and "extra" not in line.partition(";")[2]:
                 found.setdefault(canonical_name(name[0]), []).append(wheel.name)
     return found
-
-
-def find_roots(paths: Sequence[str], environment: str) -> tuple[str, ...]:
-    """Return the top files and folders of a wheel without its ``.dist-info``, sorted.
-
-    A folder that only has folders, such as that of a namespace, may belong to several wheels, so the folders in it are
-    returned. Paths in site-packages are relative to it; others begin with a slash, which means the `environment`.
-    ``""`` alone means too many.
-    """
-    places = [place for path in paths if not _DIST_INFO.match(place := _place(path, environment))]
-    holding = {place.rpartition("/")[0] for place in places} - {"", "/bin"}
-    roots = sorted({_root(place, holding) for place in places})
-    return tuple(roots) if len(roots) <= _MOST_ROOTS else ("",)
-
-
-def _place(path: str, environment: str) -> str:
-    _, installed, module = path.partition("/site-packages/")
-    return module if installed else path.removeprefix(environment)
-
-
-def _root(place: str, holding: set[str]) -> str:
-    end = place.find("/", 1)
-    while end > 0:
-        if place[:end] in holding:
-            return place[:end]
-        end = place.find("/", end + 1)
-    return place
 
 
 def may_overlap(some: Sequence[str], others: Sequence[str]) -> bool:

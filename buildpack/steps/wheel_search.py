@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildpack.app.findings import Brought, brought_by
 from buildpack.app.lockfile import Lock, LockedPackage
-from buildpack.dataclass import asdict, replace
+from buildpack.dataclass import replace
 from buildpack.errors import wheels as errors
-from buildpack.oci.store import Store
-from buildpack.plan import VENV_ROOT
 from buildpack.progress import Observer, Progress
-from buildpack.python.about import About
+from buildpack.python.wheel_scan import Summary, summarise
 from buildpack.session import Session
-from buildpack.steps.install_target import RESOLUTION_FORMAT, InstallTarget, Resolution, recalled_about
+from buildpack.steps.install_target import InstallTarget, Resolution, summary_key
 from buildpack.steps.reuse import Claims, answering, origin_of
 from buildpack.steps.wheel_conflicts import (
-    Summary,
     check_file_or_folder,
     check_name_and_version,
     find_overlaps,
     may_overlap,
     setuptools_missing,
     setuptools_too_new,
-    summarise,
 )
 
 if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, Sdist, WheelFile
     from buildpack.python.http import Client
     from buildpack.python.index import Build
-    from buildpack.python.target import Target
 
 SETUPTOOLS = LockedPackage(
     name="setuptools",
@@ -60,11 +54,9 @@ class WheelSearch:
 
     def fetch(self, packages: Sequence[LockedPackage]) -> None:
         """Find and fetch the wheels; raises DependencyError."""
-        from buildpack.python.http import Client
         from buildpack.python.select import select_packages
 
-        with Client(self._lock.sources, self._session.environ) as client:
-            self._find(select_packages(packages, self._to.target), self._to.target, client)
+        self._find(select_packages(packages, self._to.target))
 
     def run(self, packages: Sequence[LockedPackage], claims: Claims) -> Resolution:
         """Find the wheels and check that they fit the target and each other; raises DependencyError."""
@@ -72,30 +64,25 @@ class WheelSearch:
 
         selected = select_packages(packages, self._to.target)
         wheels, claimed = self._look_up(selected, claims)
-        importing = self._importing(wheels, claims)
-        added = setuptools_missing(wheels, importing, str(SETUPTOOLS.version))
+        added = setuptools_missing(wheels, str(SETUPTOOLS.version))
         if added:
             more, more_claimed = self._look_up([SETUPTOOLS], claims)
             wheels = sorted([*wheels, *more], key=lambda wheel: wheel.name)
-            claimed |= more_claimed
+            claimed = claimed or more_claimed
         wheels = self._completed(wheels)
         summaries = [(wheel, summary) for wheel in wheels if (summary := self._summaries.get(wheel.sha256))]
         check_file_or_folder(summaries)
         overlaps = find_overlaps(summaries)
         return Resolution(
-            wheels=tuple(wheels),
+            wheels=tuple(replace(wheel, shared=wheel.shared or wheel.name in overlaps.names) for wheel in wheels),
             warnings=(
                 *added,
-                *setuptools_too_new(wheels, importing),
-                *self._warnings(wheels, selected),
+                *setuptools_too_new(wheels),
+                *self._warnings(wheels, summaries, selected),
                 *overlaps.warnings,
             ),
-            importing=importing,
-            claimed=claimed,
-            shared=overlaps.names | {name for name in claimed if claims.members[name].shared},
-            about={wheel.name: about for wheel in wheels if (about := self._about(wheel, claims))},
-            roots={wheel.name: self._roots(wheel, claims) for wheel in wheels},
             notes=overlaps.notes,
+            claimed=claimed,
         )
 
     def _completed(self, wheels: Sequence[WheelFile]) -> list[WheelFile]:
@@ -111,43 +98,44 @@ class WheelSearch:
             made = self._to.complete(wheel, path, needed) if path else None
             if made is not None and not self._known(made):
                 self._arrived(made, self._wheels / made.sha256 / made.filename)
-            completed.append(made or wheel)
+            completed.append(self._with_facts(made) if made else wheel)
         return completed
 
-    def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], frozenset[str]]:
-        """Return the wheels in order of their names, and the names of those known from claims; the others were read."""
-        target = self._to.target
-        answers = ((package.name, answering(package, claims, target, self._to.settings)) for package in packages)
-        claimed = {name: wheel for name, wheel in answers if wheel is not None and self._agrees(wheel)}
-        sharing = {name for name, member in claims.members.items() if member.shared}
+    def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], bool]:
+        """Return the wheels in order of their names, and if some are known from claims only; the others were read."""
+        to = self._to
+        answers = ((package.name, answering(package, claims, to.target, to.settings)) for package in packages)
+        claimed = {
+            name: self._with_facts(wheel) for name, wheel in answers if wheel is not None and self._agrees(wheel)
+        }
+        sharing = {name for name, wheel in claims.members.items() if wheel.shared}
         if not sharing <= claimed.keys():
             # A wheel with different files of one path has changed. It is unknown if the others still conflict.
             claimed = {name: wheel for name, wheel in claimed.items() if name not in sharing}
         found: list[WheelFile] = []
         while len(claimed) + len(found) < len(packages):
-            from buildpack.python.http import Client
-
             here = claimed.keys() | {wheel.name for wheel in found}
-            with Client(self._lock.sources, self._session.environ) as client:
-                found += self._find([package for package in packages if package.name not in here], target, client)
-            near = self._near(found, claimed.values(), claims)
+            found += self._find([package for package in packages if package.name not in here])
+            # A claimed wheel that may ship a path of one that was found must be compared with it.
+            roots = [root for wheel in found for root in wheel.roots]
+            near = {name for name, wheel in claimed.items() if may_overlap(wheel.roots, roots)}
             gone = near | sharing if near & sharing else near
             claimed = {name: wheel for name, wheel in claimed.items() if name not in gone}
-        return sorted([*claimed.values(), *found], key=lambda wheel: wheel.name), frozenset(claimed)
+        return sorted([*claimed.values(), *found], key=lambda wheel: wheel.name), bool(claimed)
 
-    def _near(self, found: Sequence[WheelFile], claimed: Iterable[WheelFile], claims: Claims) -> set[str]:
-        """Return the names of claimed wheels that may ship a path of a wheel that was found; they were not compared."""
-        roots = [root for wheel in found for root in self._summaries[wheel.sha256].roots]
-        return {wheel.name for wheel in claimed if may_overlap(self._roots(wheel, claims), roots)}
-
-    def _find(self, packages: Sequence[LockedPackage], target: Target, client: Client) -> list[WheelFile]:
+    def _find(self, packages: Sequence[LockedPackage]) -> list[WheelFile]:
+        """Find and fetch the wheels of these packages; return them in order of their names."""
         from buildpack.python.fetch import Downloads
         from buildpack.python.find_wheels import resolve_wheels
+        from buildpack.python.http import Client
         from buildpack.python.index import Resolver
 
         progress = _Bytes(self._session.observer)
         facts: list[tuple[str, str, Any]] = []
-        with Downloads(client, self._wheels, progress=progress, arrived=self._arrived) as downloads:
+        with (
+            Client(self._lock.sources, self._session.environ) as client,
+            Downloads(client, self._wheels, progress=progress, arrived=self._arrived) as downloads,
+        ):
 
             def resolved(wheel: WheelFile) -> None:
                 if not self._known(wheel):
@@ -155,31 +143,29 @@ class WheelSearch:
                     downloads.start(wheel)
 
             resolver = Resolver(
-                target=target,
+                target=self._to.target,
                 client=client,
                 folder=self._wheels,
                 recall=self._store.recall,
                 remember=lambda *fact: facts.append(fact),
-                build=self._builder(client, target),
+                build=self._builder(client),
                 resolved=resolved,
             )
             wheels = resolve_wheels(packages, resolver)
-            for _ in downloads.finished():
-                pass
+            downloads.wait()
         # Only now: the statement of an index about a file that turned out to be another one must not be remembered.
         for fact in facts:
             self._store.remember(*fact)
-        sized = (replace(wheel, size=self._summaries[wheel.sha256].size) for wheel in wheels)
-        return sorted(sized, key=lambda wheel: wheel.name)
+        return sorted(map(self._with_facts, wheels), key=lambda wheel: wheel.name)
 
-    def _builder(self, client: Client, target: Target) -> Build:
+    def _builder(self, client: Client) -> Build:
         """Return the function that builds a wheel if no index has one."""
 
         def build(package: LockedPackage, sdist: Sdist | None) -> WheelFile:
             from buildpack.python.sdist import Workbench, build_wheel
 
             bench = Workbench(
-                target=target,
+                target=self._to.target,
                 python=self._python,
                 client=client,
                 folder=self._wheels,
@@ -212,68 +198,49 @@ class WheelSearch:
 
     def _known(self, wheel: WheelFile) -> bool:
         """Recall an earlier look into this wheel; return False if there is none, and the wheel must be fetched."""
-        found: Any = self._store.recall("wheel-summary", self._summary_key(wheel))
-        try:
-            fields: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
-            }
-            summary = Summary(**{**fields, "about": recalled_about(fields["about"])})
-        except (AttributeError, KeyError, TypeError):
+        summary = Summary.parse(self._store.recall("wheel-summary", self._summary_key(wheel)))
+        if summary is None:
             return False
         check_name_and_version(wheel, summary)
         self._summaries[wheel.sha256] = summary
         return True
 
     def _summary_key(self, wheel: LockedFile) -> str:
-        return _summary_key(wheel.sha256, self._to.target.machine, self._to.layout.root)
+        return summary_key(wheel.sha256, self._to.target.machine, self._to.layout.root)
 
     def _arrived(self, wheel: LockedFile, path: Path) -> None:
         """Look into a wheel that was fetched, and start compiling it."""
         from buildpack.python.wheel import read_wheel
-        from buildpack.python.wheel_scan import scan_members
 
         contents = read_wheel(path, layout=self._to.layout)
-        scan = scan_members(contents.members, machine=self._to.target.machine)
-        summary = summarise(contents, scan, path.stat().st_size, self._to.layout)
+        machine, size = self._to.target.machine, path.stat().st_size
+        summary = summarise(contents, size=size, machine=machine, layout=self._to.layout)
         check_name_and_version(wheel, summary)
         self._summaries[wheel.sha256] = summary
-        kept = {**asdict(summary), "about": summary.about.render()}
-        self._store.remember("wheel-summary", self._summary_key(wheel), kept)
-        self._to.on_fetched(wheel.sha256, contents)
+        self._store.remember("wheel-summary", self._summary_key(wheel), summary.render())
+        self._to.on_fetched(wheel.sha256, contents.sources)
 
-    def _importing(self, wheels: Sequence[WheelFile], claims: Claims) -> frozenset[str]:
-        """Return the names of wheels that import `pkg_resources`, as they were read or else as the claims say."""
-        return frozenset(
-            wheel.name
-            for wheel in wheels
-            if (
-                summary.imports_pkg_resources
-                if (summary := self._summaries.get(wheel.sha256))
-                else claims.members[wheel.name].pkg_resources
-            )
-        )
-
-    def _about(self, wheel: WheelFile, claims: Claims) -> About | None:
-        """Return the metadata of the wheel, as it was read or else as the claims say."""
+    def _with_facts(self, wheel: WheelFile) -> WheelFile:
+        """Return the wheel with the facts that were read; without a summary, with those that the claims state."""
         from buildpack.python.select import required_names
 
         summary = self._summaries.get(wheel.sha256)
         if summary is None:
-            return claims.members[wheel.name].about
-        return replace(summary.about, requires=required_names(summary.requires, self._to.target))
+            return wheel
+        about = replace(summary.about, requires=required_names(summary.requires, self._to.target))
+        return replace(wheel, size=summary.size, pkg_resources=summary.pkg_resources, about=about, roots=summary.roots)
 
-    def _roots(self, wheel: WheelFile, claims: Claims) -> tuple[str, ...]:
-        """Return the roots of the wheel, as it was read or else as the claims say."""
-        summary = self._summaries.get(wheel.sha256)
-        return claims.members[wheel.name].roots if summary is None else summary.roots
-
-    def _warnings(self, wheels: Sequence[WheelFile], packages: Sequence[LockedPackage]) -> list[str]:
-        """Return warnings about the wheels that were read."""
+    def _warnings(
+        self,
+        wheels: Sequence[WheelFile],
+        summaries: Sequence[tuple[WheelFile, Summary]],
+        packages: Sequence[LockedPackage],
+    ) -> list[str]:
+        """Return warnings about the wheels that were read, which have the `summaries`."""
         from buildpack.python.select import missing_requirements
 
         extras = {package.name: package.extras for package in packages}
-        summaries = [(wheel, found) for wheel in wheels if (found := self._summaries.get(wheel.sha256))]
-        requires = {wheel.name: found.requires for wheel, found in summaries}
+        requires = {wheel.name: summary.requires for wheel, summary in summaries}
         provided = frozenset(name for _, summary in summaries for name in summary.provided)
         needed = {wheel.name: frozenset(summary.needed) - provided for wheel, summary in summaries}
         return [
@@ -287,27 +254,6 @@ class WheelSearch:
             # A wheel that was not read may have the library that another one lacks.
             *(self._to.missing_libraries(needed) if len(summaries) == len(wheels) else ()),
         ]
-
-
-def _summary_key(sha256: str, machine: str, root: str) -> str:
-    return f"{RESOLUTION_FORMAT}+{sha256}+{machine}+{root}"
-
-
-def recall_brought(
-    wheels: Sequence[Sequence[str]], store: Store, *, machine: str, root: str = VENV_ROOT
-) -> Brought | None:
-    """Return the modules and programs that wheels bring; None if one of them was not read.
-
-    Each wheel is given by the SHA-256 sums that it may have.
-    """
-    paths: list[str] = []
-    for sums in wheels:
-        keys = (_summary_key(sha256, machine, root) for sha256 in sums)
-        found = next((found for key in keys if (found := store.recall("wheel-summary", key))), None)
-        if not isinstance(found, dict) or not isinstance(found.get("paths"), list):
-            return None
-        paths += map(str, found["paths"])
-    return brought_by(paths, scripts=f"{root}/bin")
 
 
 class _Bytes:

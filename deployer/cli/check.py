@@ -69,7 +69,7 @@ def _recall(app: App) -> Brought | None:
 
     from buildpack.oci.store import Store
     from buildpack.oci.store_path import locate_store
-    from buildpack.steps.wheel_search import recall_brought
+    from buildpack.steps.install_target import recall_brought
 
     place = locate_store(os.environ)
     if place is None or not os.path.isdir(place):

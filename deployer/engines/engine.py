@@ -21,7 +21,7 @@ from buildpack.options import Options
 from buildpack.progress import Observer, ignore
 from buildpack.session import Session
 from buildpack.steps.built import BuiltImage
-from buildpack.steps.earlier_images import Taken, pull_taken
+from buildpack.steps.earlier_images import pull_layers
 from deployer.errors import ci as errors
 from deployer.formation import PORT, Limits
 from deployer.readiness.health import Boot, Web
@@ -133,12 +133,9 @@ class Layers:
         """Fetch those that the store lacks, several at a time; raises StackError."""
         transport = self._session.transport
         assert transport is not None
-        wanted = {
-            str(layer.digest): Taken(layer=layer, reference=self._built.elsewhere[layer.digest])
-            for layer in layers
-            if layer.digest in self._built.elsewhere
-        }
-        if reasons := pull_taken(wanted, self._session.store, transport):
+        elsewhere = self._built.elsewhere
+        wanted = [(layer, elsewhere[layer.digest]) for layer in layers if layer.digest in elsewhere]
+        if reasons := pull_layers(wanted, self._session.store, transport):
             raise errors.layers_out_of_reach(reasons)
 
     def open(self, digest: Digest) -> BinaryIO:

@@ -135,12 +135,12 @@ def _read_asked(folder: Path, order: Order) -> Pipfile:
 
 def _check_move(packages: Iterable[str], pipfile: Pipfile, lock: bytes | None) -> None:
     """Raise UsageError for a package that neither Pipfile nor the lock has."""
-    from buildpack.app.pipfile import canonical
+    from buildpack.app.lockfile import canonical_name
 
-    known = {canonical(name.partition(" (")[0]) for name in versions_of(lock)}
+    known = {canonical_name(name.partition(" (")[0]) for name in versions_of(lock)}
     known |= {wanted.name for section in ("default", *pipfile.categories) for wanted in pipfile.wanted(section)}
     for name in packages:
-        if canonical(name) not in known:
+        if canonical_name(name) not in known:
             raise no_package_to_move(name, sorted(known))
 
 
@@ -279,14 +279,14 @@ def pins_of(lock: bytes | None, pipfile: Pipfile, move: Iterable[str]) -> dict[s
 
     A package has none if two categories lock different versions, or if Pipfile asks for another version.
     """
-    from buildpack.app.pipfile import canonical
+    from buildpack.app.lockfile import canonical_name
 
     versions: dict[str, set[str]] = {}
     for _, name, entry in _entries(lock):
         version = str(entry.get("version", ""))
         if _NAME.fullmatch(name) and _VERSION.fullmatch(version):
-            versions.setdefault(canonical(name), set()).add(version)
-    moved = {canonical(name) for name in move}
+            versions.setdefault(canonical_name(name), set()).add(version)
+    moved = {canonical_name(name) for name in move}
     for wanted in (each for section in ("default", *pipfile.categories) for each in pipfile.wanted(section)):
         if not all(_allows(wanted.specifier, version) for version in versions.get(wanted.name, ())):
             moved.add(wanted.name)

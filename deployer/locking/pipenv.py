@@ -77,7 +77,7 @@ class Pipenv:
 
         Return the last output and exit code.
         """
-        from buildpack.app.pipfile import canonical
+        from buildpack.app.lockfile import canonical_name
 
         (self.scratch / "tmp").mkdir()
         constraints, kept = self.scratch / "constraints.txt", dict(pins)
@@ -86,7 +86,7 @@ class Pipenv:
             done = self._run(pipfile, constraints if kept else None)
             output = "\n".join(done.lines)
             named = (_NEEDED.findall(output), _NEEDING.findall(output)) if "ResolutionImpossible" in output else ()
-            freed = next((found for each in named if (found := kept.keys() & set(map(canonical, each)))), set())
+            freed = next((found for each in named if (found := kept.keys() & set(map(canonical_name, each)))), set())
             if not done.code or not freed:
                 return output, done.code
             for name in freed:

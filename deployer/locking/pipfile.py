@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from buildpack.app.pipfile import canonical, parse_pipfile
+from buildpack.app.lockfile import canonical_name
+from buildpack.app.pipfile import parse_pipfile
 from deployer.errors.files import not_a_requirement, not_in_pipfile
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def add_packages(text: str, packages: Sequence[str], *, dev: bool) -> str:
     if section not in document:
         document[section] = tomlkit.table()
     table = document[section]
-    keys = {canonical(key): key for key in table}
+    keys = {canonical_name(key): key for key in table}
     for package in packages:
         try:
             asked = Requirement(package)
@@ -36,7 +37,7 @@ def add_packages(text: str, packages: Sequence[str], *, dev: bool) -> str:
             raise not_a_requirement(package) from error
         if asked.url:
             raise not_a_requirement(package)
-        key = keys.setdefault(canonical(asked.name), asked.name)
+        key = keys.setdefault(canonical_name(asked.name), asked.name)
         _put(table, key, asked)
     changed = tomlkit.dumps(document)
     # tomlkit ends new lines in LF.
@@ -88,8 +89,8 @@ def remove_packages(text: str, packages: Sequence[str], *, dev: bool) -> str:
     parse_pipfile(text)
     document: Any = tomlkit.parse(text)
     sections = ("dev-packages", "packages") if dev else ("packages", "dev-packages")
-    table, other = ({canonical(key): key for key in document.get(section, {})} for section in sections)
-    for package in dict.fromkeys(map(canonical, packages)):
+    table, other = ({canonical_name(key): key for key in document.get(section, {})} for section in sections)
+    for package in dict.fromkeys(map(canonical_name, packages)):
         if package not in table:
             raise not_in_pipfile(package, section=sections[0], other=sections[1] if package in other else "")
         del document[sections[0]][table[package]]

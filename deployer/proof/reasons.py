@@ -9,7 +9,8 @@ from buildpack.app.hook_programs import plan_hooks
 from buildpack.errors import show
 from buildpack.oci.compare import Comparison, EntryDifference, LayerDifference
 from buildpack.oci.image import Image
-from buildpack.plan import APP_ROOT, Member
+from buildpack.plan import APP_ROOT
+from buildpack.python.files import WheelFile
 from buildpack.steps.built import BuiltImage
 from buildpack.steps.provenance import Provenance, read_provenance
 from deployer.errors import proof as words
@@ -87,7 +88,7 @@ def _packages(its: Provenance, ours: Provenance) -> Iterator[Reason]:
         yield words.built_twice(rebuilt)
 
 
-def _change(old: Member | None, new: Member | None, name: str) -> str:
+def _change(old: WheelFile | None, new: WheelFile | None, name: str) -> str:
     if old is None:
         return f"{name} is not in the image"
     if new is None:

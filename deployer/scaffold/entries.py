@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from buildpack.app.pipfile import canonical
+from buildpack.app.lockfile import canonical_name
 from buildpack.bounded import parse_requirement
 from deployer.scaffold.indexes import Index, find_origin
 
@@ -36,7 +36,7 @@ def parse_requirements(lines: Iterable[str], origins: Mapping[str, Origin] = {})
         if not line or line.startswith("--hash"):
             continue
         requirement = parse_requirement(line)
-        origin = origins.get(canonical(requirement.name), {}) if requirement else None
+        origin = origins.get(canonical_name(requirement.name), {}) if requirement else None
         if requirement is None or requirement.url or origin is None:
             left.append(line)
             continue

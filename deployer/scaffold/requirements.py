@@ -12,8 +12,7 @@ from typing import Any
 
 from buildpack.app.checks.image_files import list_files, modules_brought
 from buildpack.app.checks.imports import Import, Start, find_imports, list_missing
-from buildpack.app.lockfile import Lock, LockedPackage
-from buildpack.app.pipfile import canonical
+from buildpack.app.lockfile import Lock, LockedPackage, canonical_name
 from buildpack.app.source import SourceTree
 from buildpack.app.textfile import read_text
 from buildpack.dataclass import dataclass, field
@@ -67,8 +66,8 @@ class Listed:
 
     def put(self, source: str, name: str, entry: str, *, develop: bool) -> None:
         """Add a package, unless an earlier file names it."""
-        known = {canonical(each) for each in (*self.packages, *(self.develop if develop else ()))}
-        if canonical(name) not in known:
+        known = {canonical_name(each) for each in (*self.packages, *(self.develop if develop else ()))}
+        if canonical_name(name) not in known:
             (self.develop if develop else self.packages)[name] = entry
         if source not in self.sources:
             self.sources.append(source)
@@ -178,9 +177,9 @@ def _read_project(reader: _Reader, name: str, text: str) -> None:
     groups = {group: _table(table, "dependencies") for group, table in _tables(poetry, "group")}
     origins: dict[str, Origin] = {}
     for table in (_table(poetry, "dependencies"), _table(poetry, "dev-dependencies"), *groups.values()):
-        origins |= {canonical(each): origin_of(written, listed.indexes) for each, written in table.items()}
+        origins |= {canonical_name(each): origin_of(written, listed.indexes) for each, written in table.items()}
     for each, written in _table(uv, "sources").items():
-        origins[canonical(each)] = find_origin(written, listed.indexes) if isinstance(written, dict) else None
+        origins[canonical_name(each)] = find_origin(written, listed.indexes) if isinstance(written, dict) else None
     listed.add(name, _texts(project.get("dependencies")), origins=origins)
     _read_dynamic(reader, name, project, _table(_table(tool, "setuptools"), "dynamic"))
     listed.add(name, _texts(uv.get("dev-dependencies")), develop=True, origins=origins)
@@ -236,11 +235,11 @@ def _add_poetry(
     for name, written in entries.items():
         if name.lower() == "python":
             continue
-        origin = origins[canonical(name)]
+        origin = origins[canonical_name(name)]
         entry = None if origin is None else poetry_entry(written, origin)
         if entry is not None:
             listed.put(source, name, entry, develop=develop)
-        elif canonical(name) not in map(canonical, (*listed.packages, *listed.develop)):
+        elif canonical_name(name) not in map(canonical_name, (*listed.packages, *listed.develop)):
             listed.leave(source, name)
 
 
@@ -299,7 +298,7 @@ _WITH = {
 
 def missing_imports(tree: SourceTree, asked: Iterable[str]) -> Iterator[tuple[Import, tuple[str, ...]]]:
     """Yield each import of the app that no package in `asked` has, and the packages that are known to have it."""
-    names = {canonical(name): False for name in asked}
+    names = {canonical_name(name): False for name in asked}
     names |= {name: False for asked_for in list(names) for name in _WITH.get(asked_for, "").split()}
     lock = Lock(packages=tuple(LockedPackage(name=name) for name in names), sources=())
     folders = ("", "src") if any(file.path.startswith("src/") for file in tree.files) else ("",)

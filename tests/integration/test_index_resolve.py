@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from buildpack.app.indexes import Source
 from buildpack.app.lockfile import LockedPackage
 from buildpack.errors import BuildpackError, DependencyError, Problems
-from buildpack.python.fetch import Downloads, fetch_file
+from buildpack.python.fetch import fetch_file
 from buildpack.python.files import Sdist, WheelFile
 from buildpack.python.find_wheels import resolve_wheels
 from buildpack.python.http import ATTEMPTS, Client
@@ -110,7 +109,7 @@ def test_the_best_locked_wheel_is_taken(index: Index, tmp_path: Path) -> None:
         size=len(files[0].content),
         source="index-0",
     )
-    assert WheelFile(**json.loads(json.dumps(asdict(wheel)))) == wheel
+    assert WheelFile.parse(json.loads(json.dumps(wheel.render()))) == wheel
     assert index.asked[0].accept.startswith("application/vnd.pypi.simple.v1+json, ")
     # JSON says the size; HTML does not, so the file's headers are asked.
     assert len(index.paths("HEAD")) == (0 if index.style == "json" else 1)
@@ -481,18 +480,11 @@ def test_a_private_index_and_no_trace_of_its_password(
     memory = Memory()
     environ = {"USER": "robot", "TOKEN": "hunter2"}
 
-    with Client([source], environ) as client, Downloads(client, tmp_path / "wheels") as downloads:
+    with Client([source], environ) as client:
         folder, recall, remember = tmp_path / "wheels", memory.recall, memory.remember
-        resolver = Resolver(
-            target=TARGET,
-            client=client,
-            folder=folder,
-            recall=recall,
-            remember=remember,
-            resolved=downloads.start,
-        )
+        resolver = Resolver(target=TARGET, client=client, folder=folder, recall=recall, remember=remember)
         (wheel,) = resolve_wheels(packages, resolver)
-        path = downloads.path(wheel)
+        path = fetch_file(wheel, client, folder)
         assert "hunter2" in {secret.reveal() for secret in client.secrets}
         shown = [repr(wheel), repr(client.sources), repr(client.secrets), repr(source), repr(memory.kept), str(path)]
 
@@ -540,13 +532,13 @@ def test_signed_links_are_used_and_never_remembered(index: Index, tmp_path: Path
     source = Source(name="main", url=index.url)
 
     def fetch() -> Path:
-        with Client([source], {}) as client, Downloads(client, tmp_path) as downloads:
+        with Client([source], {}) as client:
             resolver = Resolver(
                 target=TARGET, client=client, folder=tmp_path, recall=memory.recall, remember=memory.remember
             )
             (wheel,) = resolve_wheels(packages, resolver)
             assert "5ecret" not in repr(wheel)
-            return downloads.path(wheel)
+            return fetch_file(wheel, client, tmp_path)
 
     first = fetch()
     shutil.rmtree(first.parent)

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from buildpack.app.lockfile import canonical_name
 from buildpack.oci.entry import Entry, file
 from buildpack.python.venv import VenvLayout, install_entries, venv_entries
-from buildpack.python.wheel import WheelContents, canonical_name, read_wheel
+from buildpack.python.wheel import WheelContents, read_wheel
 from tests.support.wheels import content_bytes
 
 ROOT = Path(__file__).parents[2]

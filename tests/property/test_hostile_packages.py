@@ -21,7 +21,7 @@ from buildpack.oci.layer import write_layer
 from buildpack.python.simple import is_plain, parse_html, parse_json
 from buildpack.python.source_tree import unpack
 from buildpack.python.wheel import read_wheel
-from buildpack.python.wheel_scan import scan_members
+from buildpack.python.wheel_scan import summarise
 from tests.support.wheels import LAYOUT, Packed, write_wheel
 
 changes = st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_size=4)), max_size=6)
@@ -105,7 +105,7 @@ def test_any_wheel_becomes_a_layer_or_is_refused(tmp_path_factory, wheel, places
     path.write_bytes(mutated(wheel, moved))
     with suppress(BuildpackError):
         contents = read_wheel(path, layout=LAYOUT)
-        scan_members(contents.members, machine="x86_64")
+        summarise(contents, size=path.stat().st_size, machine="x86_64", layout=LAYOUT)
         assert all(entry.path.startswith("opt/venv/") for entry in contents.entries)
         write_layer(contents.entries, Discard())
     assert [each.name for each in folder.iterdir()] == [path.name]

@@ -205,21 +205,13 @@ def _virtual_environment(
         if asked and found and not f"{found}.".startswith(f"{asked.version}."):
             listener.warn(errors.another_python(venv, found, asked.version, asked.origin))
         return venv
-    from buildpack.python.build_settings import read_settings
     from buildpack.session import open_session
     from buildpack.steps.local import Wanted, make_environment
 
     begin = time.monotonic()
-    wanted = Wanted(
-        lock=app.lock,
-        app=request.folder,
-        python=asked.version if asked else None,
-        insist=asked is not None and not asked.origin.startswith("the default"),
-        settings=read_settings(app, environ),
-    )
     opened = store()
     opened.lease.survive_exec()  # the environment is in the store for as long as the processes run
-    made = make_environment(wanted, open_session(opened, environ, observer=listener.progress))
+    made = make_environment(Wanted.by(app, environ), open_session(opened, environ, observer=listener.progress))
     for text in made.warnings:
         listener.warn(text)
     if made.made:

@@ -18,14 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from buildpack.app.lockfile import Lock
 from buildpack.app.read import App
 from buildpack.dataclass import replace
 from buildpack.errors.build import ran_as_root
 from buildpack.oci.compression import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.plan import APP_ROOT
-from buildpack.python.build_settings import read_settings
 from buildpack.session import Session
 from buildpack.steps.local import Wanted, check_environment, make_environment
 from buildpack.steps.test_image import held_back
@@ -71,18 +69,7 @@ _ROOT = Path(__file__).parents[3]
 def check_test_packages(app: App, session: Session) -> None:
     """Check that the packages that only tests need can be installed here; raises BuildpackError before a build."""
     if sys.platform == "linux":
-        check_environment(_wanted(app, app.lock, choose_user(), session.environ), session)
-
-
-def _wanted(app: App, lock: Lock, user: User | None, environ: Mapping[str, str]) -> Wanted:
-    return Wanted(
-        lock=lock,
-        app=app.folder,
-        python=app.python.version if app.python else None,
-        insist=app.python is not None and not app.python.origin.startswith("the default"),
-        settings=read_settings(app, environ),
-        user=user,
-    )
+        check_environment(Wanted.by(app, session.environ, user=choose_user()), session)
 
 
 class LocalTrial:
@@ -202,8 +189,7 @@ class LocalTrial:
 
     def _environment(self, folder: Path, given: Mapping[str, str], *, develop: bool) -> dict[str, str]:
         app = self._app
-        lock = app.lock if develop else replace(app.lock, develop=())
-        wanted = _wanted(app, lock, self._user, self._session.environ)
+        wanted = Wanted.by(app, self._session.environ, develop=develop, user=self._user)
         made = make_environment(wanted, self._session)
         self._python = made.python
         for text in made.warnings:

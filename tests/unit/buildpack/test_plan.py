@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,22 +16,20 @@ from buildpack.plan import (
     PURE_BUCKETS,
     AppFile,
     Bytecode,
-    Group,
-    Member,
     PlannedLayer,
     app_key,
-    dependency_key,
-    group_members,
+    dependency_layers,
     image_config,
     launch_json,
     layer_annotations,
     members_of,
 )
 from buildpack.python.about import About
+from buildpack.python.files import WheelFile
 
 
-def member(name: str, size: int, version: str = "1.0", tag: str = "py3-none-any") -> Member:
-    return Member(
+def member(name: str, size: int, version: str = "1.0", tag: str = "py3-none-any") -> WheelFile:
+    return WheelFile(
         name=name,
         version=version,
         filename=f"{name}-{version}-{tag}.whl",
@@ -40,7 +39,11 @@ def member(name: str, size: int, version: str = "1.0", tag: str = "py3-none-any"
     )
 
 
-def slots(*members: Member) -> list[tuple[str, list[str]]]:
+def group_members(wheels: Iterable[WheelFile]) -> list[PlannedLayer]:
+    return dependency_layers(wheels, layer_format="1", python="3.11", bytecode=Bytecode(python="3.11.7"))
+
+
+def slots(*members: WheelFile) -> list[tuple[str, list[str]]]:
     return [(group.slot, [m.name for m in group.members]) for group in group_members(members)]
 
 
@@ -112,20 +115,19 @@ def test_grouping_loses_nothing_and_ignores_order(sizes, random):
 
 
 def test_a_dependency_key_depends_on_everything_that_decides_the_content():
-    group = Group(slot="numpy", members=(member("numpy", LARGE),))
-    other = Group(slot="numpy", members=(member("numpy", LARGE, "1.1"),))
-    facts = {
-        "layer_format": "1",
-        "python": "3.11",
-        "bytecode": Bytecode(python="3.11.7", format="1"),
-    }
+    facts = {"layer_format": "1", "python": "3.11", "bytecode": Bytecode(python="3.11.7")}
+
+    def key(version: str = "1.0", **changed: object) -> str:
+        (layer,) = dependency_layers([member("numpy", LARGE, version)], **{**facts, **changed})  # type: ignore[arg-type]
+        return layer.key
+
     keys = {
-        dependency_key(group, **facts),
-        dependency_key(other, **facts),
-        dependency_key(group, **{**facts, "layer_format": "2"}),
-        dependency_key(group, **{**facts, "python": "3.12"}),
-        dependency_key(group, **{**facts, "bytecode": Bytecode(python="3.11.8", format="1")}),
-        dependency_key(group, **{**facts, "bytecode": Bytecode(python="", format="1")}),
+        key(),
+        key("1.1"),
+        key(layer_format="2"),
+        key(python="3.12"),
+        key(bytecode=Bytecode(python="3.11.8")),
+        key(bytecode=Bytecode(reason="it does not run")),
     }
     assert len(keys) == 6
 

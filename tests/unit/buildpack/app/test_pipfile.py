@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from buildpack.app.pipfile import Wanted, canonical, parse_pipfile, pipfile_hashes
+from buildpack.app.lockfile import canonical_name
+from buildpack.app.pipfile import Wanted, parse_pipfile, pipfile_hashes
 from buildpack.errors import AppError
 
 PIPFILE = """\
@@ -82,7 +83,7 @@ def test_markers_are_joined_from_all_keys() -> None:
 
 
 def test_names_are_made_canonical() -> None:
-    assert canonical("Zope.__Interface-X") == "zope-interface-x"
+    assert canonical_name("Zope.__Interface-X") == "zope-interface-x"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from buildpack.oci.entry import Entry, FileSlice, file
-from buildpack.python.bytecode import Compilation, Compiler, compile_sources
+from buildpack.python.bytecode import Compilation, Compiler
 from buildpack.python.wheel import read_wheel
 from buildpack.system.compile_process import CompileError, CompileProcess, CompilingPython, pyc_path, unsupported
 from tests.support.wheels import LAYOUT, SITE, content_bytes, write_wheel
@@ -303,15 +303,6 @@ def test_interpreters_that_compile_reproducibly() -> None:
 def test_the_path_of_byte_code() -> None:
     assert pyc_path("opt/a/b.py", "cpython-311") == "opt/a/__pycache__/b.cpython-311.pyc"
     assert "/" + pyc_path("opt/a/b.py", TAG) == importlib.util.cache_from_source("/opt/a/b.py")
-
-
-def test_sources_that_are_in_no_wheel() -> None:
-    given = {"opt/deploy/__main__.py": b"x = 1\n", "opt/deploy/bad.py": b"x =\n"}
-    made = compile_sources(python(), given)
-    assert list(made) == [f"opt/deploy/__pycache__/__main__.{TAG}.pyc"]
-    assert marshal.loads(next(iter(made.values()))[16:]).co_filename == "/opt/deploy/__main__.py"
-    with pytest.raises(CompileError, match=r"^/no/such does not run on this machine: No such file or directory$"):
-        compile_sources(python("/no/such"), given)
 
 
 def test_leaves_no_process_and_no_descriptor(compiler: MakeCompiler) -> None:

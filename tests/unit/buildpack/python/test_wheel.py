@@ -15,8 +15,7 @@ from buildpack.python import wheel_zip
 from buildpack.python.about import About
 from buildpack.python.venv import VenvLayout
 from buildpack.python.wheel import WheelContents, read_wheel
-from buildpack.python.wheel_scan import Scan, scan_members
-from buildpack.python.wheel_zip import read_members
+from buildpack.python.wheel_scan import NAMESPACE, Summary, summarise
 from tests.support.elf import make_library
 from tests.support.wheels import LAYOUT, SITE, Packed, by_path, content_bytes, write_wheel
 
@@ -36,8 +35,8 @@ def refused(path: Path) -> str:
     return message.removesuffix(f"\n\n{HINT}")
 
 
-def scan(path: Path, *, machine: str = "") -> Scan:
-    return scan_members(read_members(path), machine=machine)
+def scan(path: Path, *, machine: str = "") -> Summary:
+    return summarise(read_wheel(path, layout=LAYOUT), size=path.stat().st_size, machine=machine, layout=LAYOUT)
 
 
 def urlsafe_sha256(body: bytes) -> str:
@@ -427,7 +426,7 @@ class TestScan:
     def test_a_forgotten_import_of_pkg_resources(self, tmp_path: Path) -> None:
         def found(**files: bytes) -> bool:
             named = {name.replace("__", "/") + ".py": body for name, body in files.items()}
-            return scan(write_wheel(tmp_path, named)).imports_pkg_resources
+            return scan(write_wheel(tmp_path, named)).pkg_resources
 
         assert found(a=b"import os\nimport pkg_resources\n")
         assert found(a=b"from pkg_resources import parse_version\n")
@@ -440,7 +439,10 @@ class TestScan:
 
     def test_modules_that_only_declare_a_namespace(self, tmp_path: Path) -> None:
         def declares(body: bytes) -> bool:
-            return scan(write_wheel(tmp_path, {"acme/__init__.py": body})).namespaces == ("acme/__init__.py",)
+            found = scan(write_wheel(tmp_path, {"acme/__init__.py": body}))
+            marked = [path for path, mark in zip(found.paths, found.contents, strict=True) if mark.endswith(NAMESPACE)]
+            assert marked in ([], [f"{SITE}/acme/__init__.py"])
+            return bool(marked)
 
         assert declares(b"__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n")
         assert declares(

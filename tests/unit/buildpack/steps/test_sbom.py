@@ -15,8 +15,9 @@ import pytest
 
 from buildpack.oci.digest import sha256
 from buildpack.oci.image import Image, Layer, Platform, assemble, canonical_json
-from buildpack.plan import Member, PlannedLayer, layer_annotations
+from buildpack.plan import PlannedLayer, layer_annotations
 from buildpack.python.about import About, within
+from buildpack.python.files import WheelFile
 from buildpack.stacks.stack import Facts, StackPython
 from buildpack.steps.provenance import read_provenance
 from buildpack.steps.sbom import make_sbom
@@ -29,11 +30,11 @@ FACTS = Facts(
     sonames=frozenset({"libc.so.6"}),
 )
 MEMBERS = (
-    Member(name="flask", version="3.0.3", filename="flask-3.0.3-py3-none-any.whl", sha256="a" * 64, size=100),
-    Member(
+    WheelFile(name="flask", version="3.0.3", filename="flask-3.0.3-py3-none-any.whl", sha256="a" * 64, size=100),
+    WheelFile(
         name="ruamel-yaml", version="0.18.6", filename="ruamel.yaml-0.18.6-py3-none-any.whl", sha256="b" * 64, size=9
     ),
-    Member(
+    WheelFile(
         name="own",
         version="1.0",
         filename="own-1.0-py3-none-any.whl",
@@ -52,7 +53,7 @@ def layer(name: str, planned: PlannedLayer | None = None) -> Layer:
 def make_image(
     *,
     host: bool = False,
-    members: tuple[Member, ...] = MEMBERS,
+    members: tuple[WheelFile, ...] = MEMBERS,
     labels: dict[str, str] | None = None,
     system: object = (),
     direct: str = "",
@@ -167,10 +168,12 @@ def test_the_sbom_has_the_operating_system_s_packages_and_the_tool():
         assert [part for part in parts if "pkg:deb/" in part.get("purl", "")] == []
 
 
-def package(name: str, *requires: str, libraries: str = "", **stated: Any) -> Member:
+def package(name: str, *requires: str, libraries: str = "", **stated: Any) -> WheelFile:
     about = About(requires=within(requires), **stated)
     filename = f"{name}-1-py3-none-any.whl"
-    return Member(name=name, version="1", filename=filename, sha256="a" * 64, size=9, libraries=libraries, about=about)
+    return WheelFile(
+        name=name, version="1", filename=filename, sha256="a" * 64, size=9, libraries=libraries, about=about
+    )
 
 
 def packages(found: dict) -> dict[str, list[str]]:

@@ -9,20 +9,17 @@ import pytest
 
 from buildpack.python.about import About
 from buildpack.python.files import WheelFile
+from buildpack.python.wheel_scan import Summary, find_roots
 from buildpack.steps.wheel_conflicts import (
     Overlaps,
-    Summary,
     find_overlaps,
-    find_roots,
     may_overlap,
     setuptools_missing,
     setuptools_too_new,
 )
 
-GUNICORN = frozenset({"gunicorn"})
 
-
-def wheels(**versions: str) -> list[WheelFile]:
+def wheels(importing: str = "gunicorn", **versions: str) -> list[WheelFile]:
     return [
         WheelFile(
             name=name,
@@ -32,6 +29,7 @@ def wheels(**versions: str) -> list[WheelFile]:
             sha256="0" * 64,
             size=1,
             source="pypi",
+            pkg_resources=name == importing,
         )
         for name, version in versions.items()
     ]
@@ -39,31 +37,31 @@ def wheels(**versions: str) -> list[WheelFile]:
 
 def test_setuptools_is_added_if_the_lock_has_none():
     locked = wheels(flask="3.0", gunicorn="20.0.4")
-    [expected] = setuptools_missing(locked, GUNICORN, "80.9.0")
+    [expected] = setuptools_missing(locked, "80.9.0")
     assert expected == (
         "gunicorn 20.0.4 imports pkg_resources, and no package of Pipfile.lock has it: setuptools 80.9.0 was added. "
         'Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
     )
-    assert setuptools_missing(locked, frozenset(), "80.9.0") == []
-    assert setuptools_missing(wheels(gunicorn="20.0.4", setuptools="84.2.1"), GUNICORN, "80.9.0") == []
+    assert setuptools_missing(wheels("", flask="3.0", gunicorn="20.0.4"), "80.9.0") == []
+    assert setuptools_missing(wheels(gunicorn="20.0.4", setuptools="84.2.1"), "80.9.0") == []
 
 
 def test_a_setuptools_without_pkg_resources_gives_a_warning():
     """The lock decides what is installed, so it stays."""
-    [expected] = setuptools_too_new(wheels(gunicorn="20.0.4", setuptools="84.2.1"), GUNICORN)
+    [expected] = setuptools_too_new(wheels(gunicorn="20.0.4", setuptools="84.2.1"))
     assert expected == (
         "gunicorn 20.0.4 imports pkg_resources, which setuptools 84.2.1 of Pipfile.lock no longer has: if it needs "
         'that, it fails when it starts. Add `setuptools = "<81"` to Pipfile and run `deploy lock`.'
     )
-    assert setuptools_too_new(wheels(gunicorn="20.0.4", setuptools="84.2.1"), frozenset()) == []
-    assert setuptools_too_new(wheels(gunicorn="20.0.4"), GUNICORN) == []
+    assert setuptools_too_new(wheels("", gunicorn="20.0.4", setuptools="84.2.1")) == []
+    assert setuptools_too_new(wheels(gunicorn="20.0.4")) == []
 
 
 @pytest.mark.parametrize(
     ("version", "expected"), [("81.0.0", 0), ("82.0.0", 1), ("82.0.0rc1", 1), ("59.8.0", 0), ("x", 0)]
 )
 def test_the_series_of_setuptools_decides(version: str, expected: int) -> None:
-    assert len(setuptools_too_new(wheels(gunicorn="20.0.4", setuptools=version), GUNICORN)) == expected
+    assert len(setuptools_too_new(wheels(gunicorn="20.0.4", setuptools=version))) == expected
 
 
 def shipping(requires: tuple[str, ...] = (), **paths: str) -> Summary:
@@ -77,7 +75,7 @@ def shipping(requires: tuple[str, ...] = (), **paths: str) -> Summary:
         paths=tuple(f"opt/venv/lib/python3.12/site-packages/{path.replace('__', '/')}" for path in paths),
         contents=tuple(paths.values()),
         roots=(),
-        imports_pkg_resources=False,
+        pkg_resources=False,
         about=About(),
         warnings=(),
     )
