@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.dataclass import dataclass
+from buildpack.errors import stacks as errors
+from buildpack.stacks.platforms import native_platform
 from buildpack.system.processes import library_path
 
 if TYPE_CHECKING:
+    from buildpack.oci.image import Platform
     from buildpack.oci.store import Store
 
 _OLDEST = (3, 10)
@@ -286,3 +289,24 @@ def list_pythons(*, environ: Mapping[str, str], own: str) -> list[tuple[str, str
     """Return version and path of each interpreter of this machine that runs, for the error that lists them."""
     found = (probe(path, environ) for path in find_candidates(None, environ=environ, own=own))
     return [(python.version, str(python.executable)) for python in found if python]
+
+
+def choose_host(
+    python: str | None,
+    platforms: Iterable[Platform],
+    *,
+    system: str,
+    environ: Mapping[str, str],
+    own: str,
+    store: Store | None = None,
+) -> HostPython:
+    """Return the interpreter of the stack; raises StackError if there is none, or if this is another platform."""
+    if system != "linux":
+        raise errors.host_needs_linux(system, python)
+    here = native_platform()
+    if other := next((one for one in platforms if one.architecture != here.architecture), None):
+        raise errors.host_is_another_platform(str(other), str(here), python)
+    found = find_python(python, environ=environ, own=own, store=store)
+    if found is None:
+        raise errors.no_host_python(python, list_pythons(environ=environ, own=own))
+    return found

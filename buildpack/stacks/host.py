@@ -22,8 +22,7 @@ from buildpack.stacks.find_python import (
     HostPython,
     brief_stamp,
     candidate_witnesses,
-    find_python,
-    list_pythons,
+    choose_host,
     own_executable,
     series_of,
 )
@@ -133,27 +132,6 @@ def _remember(store: Store, key: str, stack: Stack, python: HostPython) -> None:
 
 def _digest(layers: Iterable[Layer]) -> Digest:
     return sha256(canonical_json([str(layer.diff_id) for layer in layers]))
-
-
-def choose_host(
-    python: str | None,
-    platforms: Iterable[Platform],
-    *,
-    system: str,
-    environ: Mapping[str, str],
-    own: str,
-    store: Store | None = None,
-) -> HostPython:
-    """Return the interpreter of the stack; raises StackError if there is none, or if this is another platform."""
-    if system != "linux":
-        raise errors.host_needs_linux(system, python)
-    here = native_platform()
-    if other := next((one for one in platforms if one.architecture != here.architecture), None):
-        raise errors.host_is_another_platform(str(other), str(here), python)
-    found = find_python(python, environ=environ, own=own, store=store)
-    if found is None:
-        raise errors.no_host_python(python, list_pythons(environ=environ, own=own))
-    return found
 
 
 def _config(env: list[str]) -> dict[str, Any]:

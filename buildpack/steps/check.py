@@ -20,7 +20,8 @@ from buildpack.dataclass import dataclass
 from buildpack.errors import AppError, BuildpackError, Notice, parse_notice
 from buildpack.errors import stacks as errors
 from buildpack.options import Options, OwnPython
-from buildpack.stacks.find_python import usable_versions
+from buildpack.stacks.find_python import choose_host, usable_versions
+from buildpack.stacks.platforms import parse_platforms
 
 _ORDER = (2, AppError.exit_code)
 """If errors have several exit codes, the first of these counts; without these, the first error's."""
@@ -111,9 +112,6 @@ def _check_stack(
 ) -> list[str]:
     """Check a stack as far as possible without a network; returns warnings, and raises as resolving it would."""
     if stack == "host":
-        from buildpack.stacks.host import choose_host
-        from buildpack.stacks.platforms import parse_platforms
-
         platforms = parse_platforms(platform) if platform else ()
         found = choose_host(python, platforms, system=system, environ=environ, own=own)
         other = python not in (None, found.series, found.version)
