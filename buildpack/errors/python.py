@@ -220,15 +220,6 @@ def no_file_fits(
     return DependencyError(f"no file of {pinned(name, version)} fits the stack", why="\n".join(lines), hint=hint)
 
 
-def must_be_built(name: str, version: str | None, sdist: str | None) -> DependencyError:
-    what = f"only as {sdist}, an archive of sources" if sdist else "as sources that are not on an index"
-    return DependencyError(
-        f"{pinned(name, version)} has no wheel for the stack",
-        why=f"It is locked {what}, and this build makes no wheels.",
-        hint="lock a version that has a wheel, or build on a machine like the stack.",
-    )
-
-
 def wrong_hash(name: str, filename: str, url: str, expected: str, found: str) -> DependencyError:
     return DependencyError(
         f"{filename} is not the file that was locked",

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 B = TypeVar("B")
 
+_JOBS = 12
 _CHANCE = 3
 """If more packages than this are unknown, and none is known, the index's address is wrong, not the packages."""
 
 
-def resolve_wheels(packages: Sequence[LockedPackage], resolver: Resolver, *, jobs: int = 12) -> list[WheelFile]:
+def resolve_wheels(packages: Sequence[LockedPackage], resolver: Resolver, *, jobs: int = _JOBS) -> list[WheelFile]:
     """Find the wheel of each package, in the packages' order. Raises DependencyError, or Problems of several packages.
 
     Packages are built only after the files of all others are found: a build takes long and may be in vain.
@@ -37,14 +38,14 @@ def resolve_wheels(packages: Sequence[LockedPackage], resolver: Resolver, *, job
     return [wheel or next(made) for wheel in recalled]
 
 
-def look_up(packages: Sequence[LockedPackage], resolver: Resolver, *, jobs: int = 12) -> None:
+def look_up(packages: Sequence[LockedPackage], resolver: Resolver) -> None:
     """Find a file for each package, without building any; raises as `resolve_wheels` does.
 
     A file is fetched only if no page says its hash: nothing else shows that it is the locked one.
     """
     unknown = [package for package in packages if resolver.recalled(package) is None]
     if unknown:
-        with _pool(jobs, unknown) as pool:
+        with _pool(_JOBS, unknown) as pool:
             _find_all(pool, unknown, resolver)
 
 

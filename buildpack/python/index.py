@@ -102,8 +102,7 @@ class Resolver:
         if isinstance(found, WheelFile):
             return found
         package, sdist = found.package, found.sdist
-        if self.build is None:
-            raise errors.must_be_built(package.name, package.version, sdist.filename if sdist else None)
+        assert self.build is not None, package.name
         wheel = self.build(package, sdist)
         self.resolved(wheel)
         return wheel

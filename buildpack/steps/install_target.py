@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from buildpack.app.findings import Brought, brought_by
@@ -14,12 +13,12 @@ from buildpack.python.build_settings import NO_SETTINGS, BuildSettings
 from buildpack.stacks.stack import Interpreter, Stack
 
 if TYPE_CHECKING:
-    from buildpack.oci.entry import Entry
     from buildpack.oci.store import Store
     from buildpack.python.files import WheelFile
     from buildpack.python.target import Target
     from buildpack.python.venv import VenvLayout
     from buildpack.stacks.find_python import HostPython
+    from buildpack.steps.stack_compiler import StackCompiler
 
 RESOLUTION_FORMAT = 13
 """Raise it when the same lock and stack would give other wheels or warnings."""
@@ -30,23 +29,19 @@ class InstallTarget:
     """A virtual environment to install wheels into, in an image or on this machine.
 
     `identity` is a part of the key under which the store remembers its wheels. `interpreter` starts a Python of the
-    target on this machine, to build packages. `on_fetched` is called, from several threads, with the SHA-256 and the
-    modules of each fetched wheel. `missing_libraries` takes the shared libraries that each wheel needs, and returns
-    warnings about those that the target lacks. `place` is the folder of the app's code. `settings` are for packages
-    that must be built. `complete` takes a wheel that was built here, its file and the sonames that it needs from
-    outside. It returns the wheel with copies of the libraries that the stack lacks, or None if it lacks none, and
-    raises DependencyError if the wheel cannot work on this stack.
+    target on this machine, to build packages. `place` is the folder of the app's code. `settings` are for packages that
+    must be built. Wheels for an image must work on its `stack`, and its `compiler` begins to compile each wheel that
+    was fetched.
     """
 
     target: Target
     layout: VenvLayout
     identity: str
     interpreter: Callable[[], Interpreter | None]
-    on_fetched: Callable[[str, Sequence[Entry]], object] = lambda _wheel, _modules: None
-    missing_libraries: Callable[[Mapping[str, frozenset[str]]], Sequence[str]] = lambda _needed: ()
     place: str = f"/{APP_ROOT}"
     settings: BuildSettings = NO_SETTINGS
-    complete: Callable[[WheelFile, Path, frozenset[str]], WheelFile | None] = lambda _wheel, _path, _needed: None
+    stack: Stack | None = None
+    compiler: StackCompiler | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,21 +63,19 @@ def summary_key(sha256: str, machine: str, root: str) -> str:
     return f"{RESOLUTION_FORMAT}+{sha256}+{machine}+{root}"
 
 
-def recall_brought(
-    wheels: Sequence[Sequence[str]], store: Store, *, machine: str, root: str = VENV_ROOT
-) -> Brought | None:
-    """Return the modules and programs that wheels bring; None if one of them was not read.
+def recall_brought(wheels: Sequence[Sequence[str]], store: Store, *, machine: str) -> Brought | None:
+    """Return the modules and programs that an image's wheels bring; None if one of them was not read.
 
     Each wheel is given by the SHA-256 sums that it may have.
     """
     paths: list[str] = []
     for sums in wheels:
-        keys = (summary_key(sha256, machine, root) for sha256 in sums)
+        keys = (summary_key(sha256, machine, VENV_ROOT) for sha256 in sums)
         found = next((found for key in keys if (found := store.recall("wheel-summary", key))), None)
         if not isinstance(found, dict) or not isinstance(found.get("paths"), list):
             return None
         paths += map(str, found["paths"])
-    return brought_by(paths, scripts=f"{root}/bin")
+    return brought_by(paths, scripts=f"{VENV_ROOT}/bin")
 
 
 def target_of(stack: Stack) -> Target:

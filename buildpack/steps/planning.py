@@ -7,12 +7,8 @@ and the plan is made again.
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from buildpack import plan
 from buildpack.app.findings import settle
@@ -37,9 +33,6 @@ from buildpack.steps.resolution import look_up_develop, resolve
 from buildpack.steps.reuse import NOTHING
 from buildpack.steps.runtime import Runtime, make_runtime, read_launcher
 from buildpack.steps.stack_compiler import StackCompiler
-
-if TYPE_CHECKING:
-    from buildpack.python.files import WheelFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,47 +159,15 @@ def _settle(app: App, stack: Stack, resolution: Resolution, store: Store, *, str
 def target_on(compiler: StackCompiler, app: App, session: Session) -> InstallTarget:
     """Return the environment of the app's image on the compiler's stack."""
     stack = compiler.stack
-
-    def missing_libraries(needed: Mapping[str, frozenset[str]]) -> Sequence[str]:
-        from buildpack.stacks.shared_libraries import missing_sonames
-
-        return () if stack.claimed else missing_sonames(needed, stack)
-
     return InstallTarget(
         target=target_of(stack),
         layout=layout_for(stack),
         # Facts that an earlier image claims must not be confused with facts that were seen.
         identity=f"{stack.digest}{' claimed' if stack.claimed else ''}",
         interpreter=compiler.builder,
-        on_fetched=compiler.submit,
-        missing_libraries=missing_libraries,
         settings=read_settings(app, session.environ),
-        complete=partial(_complete_wheel, stack=stack, session=session),
-    )
-
-
-def _complete_wheel(
-    wheel: WheelFile, path: Path, needed: frozenset[str], *, stack: Stack, session: Session
-) -> WheelFile | None:
-    """Return a wheel with copies of the shared libraries that the stack lacks; None if it lacks none.
-
-    The wheel was built here. `needed` are sonames. Raises DependencyError if the stack is a base image, which gets no
-    copies of this machine's libraries.
-    """
-    if stack.claimed or not (missing := needed - stack.facts.sonames):
-        return None
-    if stack.name != "host":
-        from buildpack.errors.stacks import libraries_not_there
-        from buildpack.python.build_failure import ALTERNATIVES
-
-        instead = ALTERNATIVES.get(wheel.name, "")
-        raise libraries_not_there(wheel.name, wheel.version, sorted(missing), stack.name, instead=instead)
-    from buildpack.stacks.host import recall_executable
-    from buildpack.steps.grafting import graft
-
-    python = Path(os.path.realpath(recall_executable(stack, session.store) or sys.executable))
-    return graft(
-        wheel, path, missing, stack=stack.facts.sonames, python=python, store=session.store, environ=session.environ
+        stack=stack,
+        compiler=compiler,
     )
 
 

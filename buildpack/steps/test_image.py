@@ -56,7 +56,7 @@ def _packages(image: Image, app: App, stack: Stack, session: Session) -> Sequenc
     with StackCompiler(stack, session) as compiler:
         target = target_on(compiler, app, session)
         # Tests run once: compiling their packages takes as long as importing them uncompiled.
-        target = replace(target, on_fetched=lambda _wheel, _modules: None, missing_libraries=lambda _needed: ())
+        target = replace(target, compiler=None)
         found = resolve(app.lock, app.lock.only_develop, target, session, folder=app.folder)
         # This resolution may add setuptools although the image has it.
         there = {member.name for layer in image.layers for member in members_of(layer)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, Sdist, WheelFile
     from buildpack.python.http import Client
     from buildpack.python.index import Build
+    from buildpack.stacks.stack import Stack
 
 SETUPTOOLS = LockedPackage(
     name="setuptools",
@@ -89,17 +92,38 @@ class WheelSearch:
         """Copy the shared libraries that the stack lacks into the wheels that were built here."""
         from buildpack.python.files import stored_path
 
-        provided = {name for summary in self._summaries.values() for name in summary.provided}
+        stack = self._to.stack
+        if stack is None or stack.claimed:
+            return list(wheels)
+        there = stack.facts.sonames.union(*(summary.provided for summary in self._summaries.values()))
         completed = []
         for wheel in wheels:
             summary = None if wheel.url else self._summaries.get(wheel.sha256)
-            needed = frozenset(summary.needed) - provided if summary else frozenset[str]()
-            path = stored_path(self._wheels, wheel) if needed else None
-            made = self._to.complete(wheel, path, needed) if path else None
+            missing = frozenset(summary.needed) - there if summary else frozenset[str]()
+            path = stored_path(self._wheels, wheel) if missing else None
+            made = self._graft(wheel, path, missing, stack) if path else None
             if made is not None and not self._known(made):
                 self._arrived(made, self._wheels / made.sha256 / made.filename)
             completed.append(self._with_facts(made) if made else wheel)
         return completed
+
+    def _graft(self, wheel: WheelFile, path: Path, missing: frozenset[str], stack: Stack) -> WheelFile | None:
+        """Return the wheel with copies of these shared libraries; None if this machine lacks them, too.
+
+        Raises DependencyError if the stack is a base image, which gets no copies of this machine's libraries.
+        """
+        if stack.name != "host":
+            from buildpack.errors.stacks import libraries_not_there
+            from buildpack.python.build_failure import ALTERNATIVES
+
+            instead = ALTERNATIVES.get(wheel.name, "")
+            raise libraries_not_there(wheel.name, wheel.version, sorted(missing), stack.name, instead=instead)
+        from buildpack.stacks.host import recall_executable
+        from buildpack.steps.grafting import graft
+
+        python = Path(os.path.realpath(recall_executable(stack, self._store) or sys.executable))
+        sonames, environ = stack.facts.sonames, self._session.environ
+        return graft(wheel, path, missing, stack=sonames, python=python, store=self._store, environ=environ)
 
     def _look_up(self, packages: Sequence[LockedPackage], claims: Claims) -> tuple[list[WheelFile], bool]:
         """Return the wheels in order of their names, and if some are known from claims only; the others were read."""
@@ -218,7 +242,8 @@ class WheelSearch:
         check_name_and_version(wheel, summary)
         self._summaries[wheel.sha256] = summary
         self._store.remember("wheel-summary", self._summary_key(wheel), summary.render())
-        self._to.on_fetched(wheel.sha256, contents.sources)
+        if self._to.compiler is not None:
+            self._to.compiler.submit(wheel.sha256, contents.sources)
 
     def _with_facts(self, wheel: WheelFile) -> WheelFile:
         """Return the wheel with the facts that were read; without a summary, with those that the claims state."""
@@ -238,7 +263,9 @@ class WheelSearch:
     ) -> list[str]:
         """Return warnings about the wheels that were read, which have the `summaries`."""
         from buildpack.python.select import missing_requirements
+        from buildpack.stacks.shared_libraries import missing_sonames
 
+        stack = self._to.stack
         extras = {package.name: package.extras for package in packages}
         requires = {wheel.name: summary.requires for wheel, summary in summaries}
         provided = frozenset(name for _, summary in summaries for name in summary.provided)
@@ -252,7 +279,7 @@ class WheelSearch:
             ),
             *missing_requirements(wheels, requires, extras, self._to.target),
             # A wheel that was not read may have the library that another one lacks.
-            *(self._to.missing_libraries(needed) if len(summaries) == len(wheels) else ()),
+            *(missing_sonames(needed, stack) if stack and not stack.claimed and len(summaries) == len(wheels) else ()),
         ]
 
 
