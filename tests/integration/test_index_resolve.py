@@ -454,16 +454,6 @@ def test_a_dead_index_is_reported_once_and_soon(tmp_path: Path) -> None:
     assert len(slept) <= 4 * (ATTEMPTS - 1), "only what was begun at the first failure"
 
 
-def test_an_sdist_without_a_builder(index: Index, tmp_path: Path) -> None:
-    sdist = index.add("docopt", "docopt-1.0.tar.gz", b"sources")
-
-    assert str(failing(index, [locked("docopt", sdist)], tmp_path)) == (
-        "docopt 1.0 has no wheel for the stack\n\n"
-        "It is locked only as docopt-1.0.tar.gz, an archive of sources, and this build makes no wheels.\n\n"
-        "hint: lock a version that has a wheel, or build on a machine like the stack."
-    )
-
-
 # Private indexes
 
 
