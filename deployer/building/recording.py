@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from buildpack.app.file_stamps import Stamp, stamp
 from buildpack.app.git_inputs import watch_passed_over
 from buildpack.errors import BuildpackError
+from buildpack.oci.blobs import replace_file
 from buildpack.oci.digest import sha256
 from buildpack.oci.store import Store
 from buildpack.python.build_settings import read_constraints
@@ -152,14 +153,7 @@ def is_settled(found: Stamp | None, begin: float) -> bool:
 def _replace(store: Store, path: Path, content: bytes, *, now: float) -> None:
     """Write the record in one step, and remove records of other days and files of dead writers."""
     folder = store.folder(FOLDER)
-    temporary = folder / f"{os.urandom(8).hex()}.part"
-    try:
-        temporary.write_bytes(content)
-        temporary.chmod(0o644)  # with any umask
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(path, content, folder, durable=False)
     for entry in os.scandir(folder):
         with suppress(FileNotFoundError):
             if entry.stat().st_mtime < now - _DAY:

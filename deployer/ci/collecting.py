@@ -60,45 +60,39 @@ def _real(folder: Path) -> Path:
 
 def collect(asked: Collect, read: ReadFile, *, say: Callable[[str], object]) -> None:
     """Copy what `read` finds at the path; `say` how much it was, or why it is nothing."""
-    with tempfile.TemporaryFile() as archive:
-        size = 0
-        try:
+    try:
+        with tempfile.TemporaryFile() as archive:
+            size = 0
             pieces = read(asked.path)
             for piece in pieces or ():
                 size += len(piece)
                 if size > LARGEST_READ:
                     raise TooLargeError
                 archive.write(piece)
-        except TooLargeError:
-            say(_too_much(asked))
-            return
-        if pieces is None:
-            say(_nothing(asked))
-        else:
-            _unpack(archive, asked, say)
+            say(_nothing(asked) if pieces is None else _unpack(archive, asked))
+    except TooLargeError:
+        say(f"{asked.path} is not collected: it has more than {size_text(LARGEST_READ)}")
 
 
-def _unpack(archive: BinaryIO, asked: Collect, say: Callable[[str], object]) -> None:
+def _unpack(archive: BinaryIO, asked: Collect) -> str:
+    """Copy the files of an archive, and return how much it was. Raises TooLargeError."""
     if _real(asked.folder) != asked.real:  # the checkout may belong to the user that ran the tests
-        say(f"{asked.path} is not collected: {asked.folder} led to {asked.real} until the tests ran")
-        return
+        return f"{asked.path} is not collected: {asked.folder} led to {asked.real} until the tests ran"
     archive.seek(0)
     count = size = 0
     with tarfile.open(fileobj=archive, mode="r:") as tar:
         for member, path in _files(tar):
             size += member.size
             if size > LARGEST_READ:
-                say(_too_much(asked))
-                return
+                raise TooLargeError
             content = tar.extractfile(member)
             assert content is not None
             with content, _open_new(asked.real, path) as file:
                 shutil.copyfileobj(content, file)
             count += 1
-    if count:
-        say(f"collected {asked.path} into {asked.folder}: {plural(count, 'file')}, {size_text(size)}")
-    else:
-        say(_nothing(asked))
+    if not count:
+        return _nothing(asked)
+    return f"collected {asked.path} into {asked.folder}: {plural(count, 'file')}, {size_text(size)}"
 
 
 def _open_new(folder: Path, path: PurePosixPath) -> BinaryIO:
@@ -125,7 +119,3 @@ def _files(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, PurePosixPat
 
 def _nothing(asked: Collect) -> str:
     return f"nothing to collect at {asked.path}: the tests wrote no file there"
-
-
-def _too_much(asked: Collect) -> str:
-    return f"{asked.path} is not collected: it has more than {size_text(LARGEST_READ)}"
