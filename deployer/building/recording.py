@@ -65,10 +65,12 @@ def write_record(
         results = _results(made.image, made.references, store)
         if results is None:
             return
-        folder = str(made.images[0].app.folder)
+        folder, image = str(made.images[0].app.folder), made.images[0].image
+        # Its ID in an engine is that of its config in Docker and Podman, and of its manifest in containerd.
+        ids = [image.config_digest.hex, image.digest.hex]
         record = {
             "answer": answer,
-            "loaded": (made.references, _ids(made.images[0])) if loaded else None,
+            "loaded": (made.references, ids) if loaded else None,
             "made": now,
             "day": day_of(asked.begin),
             "expires": min((one.stack.expires for one in made.images if one.stack.expires), default=None),
@@ -77,11 +79,6 @@ def write_record(
             "witnesses": [[list(group), fold(group.values())] for group in (*inputs, results)],
         }
         _replace(store, Path(asked.path), seal(record), now=now)
-
-
-def _ids(built: BuiltImage) -> list[str]:
-    """Return the IDs of the image in engines: of its config in Docker and Podman, of its manifest in containerd."""
-    return [built.image.config_digest.hex, built.image.digest.hex]
 
 
 def _inputs_of_all(builds: Sequence[BuiltImage], environ: Mapping[str, str]) -> tuple[_Stamps, _Stamps] | None:

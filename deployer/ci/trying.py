@@ -15,7 +15,6 @@ from buildpack.steps.built import Built, BuiltImage
 from deployer.ci.checking import Checked
 from deployer.ci.collecting import collect
 from deployer.ci.request import Shared
-from deployer.engines.choice import engine_text
 from deployer.engines.engine import Candidate, Ground, Job, Layers, ReadFile, Trial
 from deployer.engines.foreground import Foreground
 from deployer.errors import ci as errors
@@ -160,7 +159,7 @@ class Tryout:
         session = self._shared.session
         engine = self._shared.engine()
         engine.require(["--network"] if self._request.network is not None else [])
-        self._console.say(f"engine: {engine_text(engine)}")
+        self._console.say(f"engine: {engine.name} ({engine.why})")
         candidate = Candidate(
             built=built,
             session=session,

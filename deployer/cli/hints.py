@@ -132,7 +132,7 @@ def fit_hint(hint: str, call: Call) -> str:
     kept: list[str] = []
     seen: set[str] = set()
     for at in range(0, len(parts), 2):
-        clause = _fill(parts[at], spans)
+        clause = re.sub("\0", lambda _: spans.pop(0), parts[at])
         if options_in(clause) - call.options and call.name not in _WITHOUT_IMAGES:
             clause = _say_settings(clause, call)
         quoted = "".join(_SPAN.findall(clause)).replace("'", '"')
@@ -162,10 +162,6 @@ def options_in(text: str) -> frozenset[str]:
     """Return the options of the failed command that a text names, without those of other commands in backquotes."""
     own = _SPAN.sub(lambda span: span[0] if span[0].startswith("`-") else "", text)
     return frozenset(_OPTION.findall(own))
-
-
-def _fill(clause: str, spans: list[str]) -> str:
-    return re.sub("\0", lambda _: spans.pop(0), clause)
 
 
 def _say_settings(clause: str, call: Call) -> str:

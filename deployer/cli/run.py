@@ -79,12 +79,12 @@ def command(ctx: click.Context, /, operands: tuple[str, ...], **options: Any) ->
     meant = split_operands(operands, command=command_of(ctx), folder_exists=os.path.isdir)
     _check_built(ctx, meant, options)
     check_types(meant)
-    from deployer.engines.choice import choose_engine, engine_text
+    from deployer.engines.choice import choose_engine
     from deployer.interrupts import ending_promptly
 
     engine = choose_engine(options["engine"], os.environ)
     if options["engine"] == "auto" and not options["quiet"]:
-        print(harmless(f"engine: {engine_text(engine)}"), file=sys.stderr)
+        print(harmless(f"engine: {engine.name} ({engine.why})"), file=sys.stderr)
     # A signal's exception may leave a lock of the connections taken, and closing them would wait for it for ever.
     with ending_promptly():
         try:

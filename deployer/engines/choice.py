@@ -34,8 +34,3 @@ def _connect(endpoint: Endpoint) -> Engine:
     from deployer.engines.docker.engine import DockerEngine
 
     return DockerEngine(connect(endpoint), why=f"{endpoint} answers")
-
-
-def engine_text(engine: Engine) -> str:
-    """Say which engine was chosen, and why."""
-    return f"{engine.name} ({engine.why})"

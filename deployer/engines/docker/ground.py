@@ -188,17 +188,13 @@ class Containers(Ground):
         elif step.exit is not None:
             if (text := _memory_text(step.exit, place.blueprint.limits)) and self._lifecycle.expects(name):
                 self._lifecycle.say(f"{name} {text}")
-            self._lifecycle.exited(name, step.exit.code, now, told=_end_text(step.exit))
+            ending = "ran out of memory" if step.exit.out_of_memory else end_text(step.exit.code)
+            self._lifecycle.exited(name, step.exit.code, now, told=f"it {ending}")
         else:
             if step.kept:
                 self._lifecycle.say(f"{life.container.name} could not be removed; the next run tries again")
             place.life = None
             self._lifecycle.vacated(name, now)
-
-
-def _end_text(ended: Exit) -> str:
-    """Say how a container ended."""
-    return "it ran out of memory" if ended.out_of_memory else f"it {end_text(ended.code)}"
 
 
 def _memory_text(ended: Exit, limits: Limits) -> str:

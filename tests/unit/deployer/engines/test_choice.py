@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from buildpack.errors import EngineError
-from deployer.engines.choice import choose_engine, engine_text
+from deployer.engines.choice import choose_engine
 
 
 def test_auto_falls_back_to_this_machine_and_says_why():
     engine = choose_engine("auto", {"DOCKER_HOST": "unix:///nonexistent/docker.sock"})
-    assert engine_text(engine) == "local (the container engine at unix:///nonexistent/docker.sock is not running)"
+    assert engine.name == "local"
+    assert engine.why == "the container engine at unix:///nonexistent/docker.sock is not running"
 
 
 def test_docker_does_not_fall_back():
@@ -19,4 +20,5 @@ def test_docker_does_not_fall_back():
 
 
 def test_local_asks_no_engine():
-    assert engine_text(choose_engine("local", {"DOCKER_HOST": "nonsense://"})) == "local (--engine local)"
+    engine = choose_engine("local", {"DOCKER_HOST": "nonsense://"})
+    assert (engine.name, engine.why) == ("local", "--engine local")
