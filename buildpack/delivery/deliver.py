@@ -32,17 +32,11 @@ def parse_destinations(texts: Sequence[str]) -> tuple[Destination, ...]:
     """Read the operands of `--to`, each once; raises UsageError."""
     found: dict[str, Destination] = {}
     for text in texts:
+        kind: Any
         kind, _, path = text.partition(":")
-        if text == "docker":
-            destination = Destination(kind="docker")
-        elif text == "registry":
-            destination = Destination(kind="registry")
-        elif kind == "oci" and path:
-            destination = Destination(kind="oci", path=Path(path))
-        elif kind == "archive" and path:
-            destination = Destination(kind="archive", path=Path(path))
-        else:
+        if text not in {"docker", "registry"} and not (kind in {"oci", "archive"} and path):
             raise errors.unknown_destination(text)
+        destination = Destination(kind=kind, path=Path(path) if path else None)
         found[str(destination)] = destination
     return tuple(found.values())
 

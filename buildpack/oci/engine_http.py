@@ -113,8 +113,6 @@ class Upload(Connection):
     def __init__(self, endpoint: Endpoint, path: str) -> None:
         super().__init__(endpoint)
         self._broken = False
-        self.sent = 0
-        """Bytes of the body so far."""
         fields = {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
         self._connection.socket.sendall(_render("POST", path, fields))
 
@@ -122,7 +120,6 @@ class Upload(Connection):
         """Send the next bytes of the body. If the engine has stopped listening, its answer tells why."""
         if not piece or self._broken:
             return
-        self.sent += len(piece)
         size = b"%x\r\n" % len(piece)
         self._write(*((size, piece, b"\r\n") if len(piece) > _SMALL else (size + piece + b"\r\n",)))
 

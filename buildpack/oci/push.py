@@ -121,7 +121,8 @@ class Push:
         if not blobs:
             return {}
         watch = _Watch(observer, sum(blobs.values()))
-        fates: dict[Digest, Outcome | None] = {}
+        fates: dict[Digest, Outcome] = {}
+        lacking: list[Digest] = []
         failures: list[BaseException] = []
         todo = iter(sorted(blobs.items(), key=lambda blob: (-blob[1], blob[0])))
 
@@ -130,6 +131,10 @@ class Push:
             for digest, size in todo:
                 try:
                     fates[digest] = self._send(digest, size, watch, mounting=mounting, missing=digest in absent)
+                except _MissingHereError:
+                    lacking.append(digest)
+                except _StoppedError:
+                    return
                 except BaseException as failure:  # noqa: BLE001  raised again in the main thread
                     failures.append(failure)
                     watch.stopped.set()
@@ -137,15 +142,12 @@ class Push:
                     return
 
         _run_at_once(send, min(_AT_ONCE, len(blobs)), stop=watch.stopped.set)
-        for failure in failures:
-            if not isinstance(failure, _StoppedError):
-                raise failure
-        lacking = sorted(str(digest) for digest, fate in fates.items() if fate is None)
+        if failures:
+            raise failures[0]
         if lacking:
-            raise errors.blobs_vanished(str(self.reference), lacking, None)
-        found = {digest: fate for digest, fate in fates.items() if fate is not None}
-        self.moved |= any(fate != "present" for fate in found.values())
-        return found
+            raise errors.blobs_vanished(str(self.reference), sorted(map(str, lacking)), None)
+        self.moved |= any(fate != "present" for fate in fates.values())
+        return fates
 
     def put(
         self,
@@ -179,8 +181,8 @@ class Push:
     def _add_late(self, found: Mapping[Digest, Outcome]) -> None:
         self.sent_late += [digest for digest, fate in found.items() if fate == "sent"]
 
-    def _send(self, digest: Digest, size: int, watch: _Watch, *, mounting: bool, missing: bool) -> Outcome | None:
-        """Mount or send one blob; None if it is neither there nor here."""
+    def _send(self, digest: Digest, size: int, watch: _Watch, *, mounting: bool, missing: bool) -> Outcome:
+        """Mount or send one blob."""
         place = self._places.get(digest)
         near = place is not None and place.registry == self.reference.registry and place.name != self.reference.name
         source = Source(
@@ -190,10 +192,7 @@ class Push:
             observe=partial(watch.observe, digest),
         )
         mount = place.repository if place is not None and near and mounting else ""
-        try:
-            return upload(self._registry, source, mount=mount, assume_missing=missing)
-        except _MissingHereError:
-            return None
+        return upload(self._registry, source, mount=mount, assume_missing=missing)
 
     def _open(self, digest: Digest, size: int) -> BinaryIO:
         """Open a blob that is here, or fetch it from another repository, verified."""
