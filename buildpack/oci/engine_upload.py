@@ -139,9 +139,17 @@ class EngineUpload:
         """Send the rest, the config and the names, and check that the engine has the image; raises EngineError."""
         if found := self._find(image):
             return self._named(found, PRESENT)
-        failure, reason, more = self._send_missing(image)
+        total = len(image.layers)
+        if self._known.kind == "classic":
+            failure, has = self._send_chain(image), self._shared
+            tried_less = bool(self._shared or self._prefixes or self._failure)
+        else:
+            absent = [layer for layer in image.layers if not self._known.may_have(layer)]
+            failure, has = self._send_hybrid(image, absent), total - len(absent)
+            tried_less = has > 0
+        reason = f"the engine has {has} of {total} layers" if has else "the engine has none of its layers"
         found = None if failure else self._find(image)
-        if found is None and more and not _is_disk_full(failure):
+        if found is None and tried_less and not _is_disk_full(failure):
             failure, reason = self._send_hybrid(image, image.layers), "the engine took only the whole image"
             found = None if failure else self._find(image)
         if found is None:
@@ -265,21 +273,6 @@ class EngineUpload:
             self._upload.close()
             self._upload = None
 
-    def _send_missing(self, image: Image) -> tuple[str, str, bool]:
-        """Send the parts that the engine lacks.
-
-        Return the failure or "", the reason for the amount sent, and True if the rest of the image could still be sent.
-        """
-        total = len(image.layers)
-        if self._known.kind != "classic":
-            absent = [layer for layer in image.layers if not self._known.may_have(layer)]
-            return self._send_hybrid(image, absent), _share(total - len(absent), total), len(absent) < total
-        return (
-            self._send_chain(image),
-            _share(self._shared, total),
-            bool(self._shared or self._prefixes or self._failure),
-        )
-
     def _send_chain(self, image: Image) -> str:
         """Send the remaining layers in the open upload; return the failure or ""."""
         if [layer.diff_id for layer in self._layers] != [layer.diff_id for layer in image.layers[: len(self._layers)]]:
@@ -316,10 +309,6 @@ class EngineUpload:
     def _named(self, found: dict[str, object], reason: str) -> Loaded:
         name_image(self._link, self._endpoint, found, self._references)
         return Loaded(sent_bytes=self._sent_bytes, sent_layers=self._sent_layers, reason=reason)
-
-
-def _share(has: int, total: int) -> str:
-    return f"the engine has {has} of {total} layers" if has else "the engine has none of its layers"
 
 
 def _is_disk_full(failure: str) -> bool:

@@ -142,7 +142,9 @@ class _Pruning:
         self.dropped: list[Item] = []
         self.spared: list[Item] = []
         items = [item for item in measured if item.kind in {BLOBS, *shelves}]
-        items += _images(store) if limits.images else []
+        if limits.images:
+            named = store.images().items()
+            items += [Item(kind=IMAGES, name=name, size=0, used=_used(store.path(digest))) for name, digest in named]
         self._heap = [(item.used, item.kind, item.name, item) for item in items]
         heapq.heapify(self._heap)
 
@@ -213,12 +215,6 @@ def measure(store: Store, shelves: Sequence[str]) -> Iterator[Item]:
         if name not in known:
             size, used = _weigh(store.root / name)
             yield Item(kind=name.partition("/")[0], name=name, size=size, used=used)
-
-
-def _images(store: Store) -> list[Item]:
-    return [
-        Item(kind=IMAGES, name=name, size=0, used=_used(store.path(digest))) for name, digest in store.images().items()
-    ]
 
 
 def _shelf(root: Path, name: str) -> Iterator[Item]:

@@ -40,20 +40,16 @@ class WarmUp:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._thread.join(_FAREWELL)
-        connection, upload, _ = self._let_go()
+        connection, upload, _ = self.take(_FAREWELL)
         if upload is not None:
             end_empty(upload)
         for held in (connection, upload):
             if held is not None:
                 held.close()
 
-    def take(self) -> tuple[Connection | None, Upload | None, Kind | None]:
-        """Wait; return the connection, the upload and the engine's kind. Later calls return None."""
-        self._thread.join()
-        return self._let_go()
-
-    def _let_go(self) -> tuple[Connection | None, Upload | None, Kind | None]:
+    def take(self, seconds: float | None = None) -> tuple[Connection | None, Upload | None, Kind | None]:
+        """Wait, at most so long; return the connection, the upload and the engine's kind. Later calls return None."""
+        self._thread.join(seconds)
         held = self._connection, self._upload, self._kind
         self._connection = self._upload = self._kind = None
         return held
