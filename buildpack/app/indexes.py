@@ -107,7 +107,7 @@ def _refused(address: str, *, is_source: bool) -> list[str]:
     begin, separator, after = (scheme, "://", rest) if scheme else rest.partition("://")
     host = (after if separator else begin).partition("/")[0]
     if not is_source:
-        why, names = "is not in the login", _braced(scheme + rest)
+        why, names = "is not in the login", _names(scheme + rest, bare=False)
     else:
         why = "is only a part of the host"
         names = [*(_names(begin) if separator else ()), *(() if _WHOLE.fullmatch(host) else _names(host))]
@@ -115,13 +115,10 @@ def _refused(address: str, *, is_source: bool) -> list[str]:
     return [*(f"${{{name}}} belongs to deploy" for name in own), *refused]
 
 
-def _braced(text: str) -> list[str]:
-    """List the names in braces. Without braces a dollar is an ordinary character of an address."""
-    return list(dict.fromkeys(found[1] for found in _VARIABLE.finditer(text) if found[1]))
-
-
-def _names(text: str) -> list[str]:
-    return list(dict.fromkeys(found[1] or found[2] for found in _VARIABLE.finditer(text) if found[1] or found[2]))
+def _names(text: str, *, bare: bool = True) -> list[str]:
+    """List the variables. If `bare` is false, a dollar without braces is an ordinary character."""
+    found = (one[1] or (bare and one[2]) for one in _VARIABLE.finditer(text))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def expand_url(url: str, environ: Mapping[str, str], *, where: str) -> str:

@@ -12,15 +12,10 @@ _SHOWN = 8
 
 
 class Started(NamedTuple):
-    """A process type that starts something, and its line in the Procfile; 0 if there is no Procfile."""
+    """A process type that starts something, and the Procfile's line (``Procfile:1``)."""
 
     process: str
-    line: int
-
-    @property
-    def place(self) -> str:
-        """The Procfile's line."""
-        return f"Procfile:{self.line}" if self.line else "Procfile"
+    place: str
 
 
 def strict(notices: Sequence[str]) -> BuildpackError:

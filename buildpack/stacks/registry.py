@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from buildpack.errors import BuildpackError
@@ -34,9 +35,8 @@ def find_base(request: StackRequest, *, store: Store, environ: Mapping[str, str]
     """
     reference = parse_reference(request.name)
     key = f"{reference} {request.platform}"
-    pinned, image, at, warnings = _look_up(
-        request, reference, key, store, connect=lambda: _connect(reference, environ, transport)
-    )
+    connect = partial(_connect, reference, environ, transport)
+    pinned, image, at, warnings = _look_up(request, reference, key, store, connect=connect)
     if reference.digest is None:
         warnings = [errors.unpinned(request.name, pinned), *warnings]
     return Base(

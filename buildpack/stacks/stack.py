@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from buildpack.dataclass import asdict, dataclass, field
@@ -28,18 +28,6 @@ class StackRequest:
     own: str | None = None
     now: float = field(default_factory=time.time)
     system: str = sys.platform
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """Claims of earlier images about stacks, so that a base need not be downloaded and layers need not be written.
-
-    `facts` takes the digest of a base's manifest; `layers` takes the identity of the host's layers. Either is None if
-    no image is asked.
-    """
-
-    facts: Callable[[Digest], Facts | None] | None = None
-    layers: Callable[[str], tuple[Layer, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

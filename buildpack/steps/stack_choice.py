@@ -16,7 +16,7 @@ from buildpack.session import Session
 from buildpack.stacks.find_python import candidate_witnesses
 from buildpack.stacks.platforms import choose_platform, native_platform, parse_platforms
 from buildpack.stacks.resolve import resolve_stack
-from buildpack.stacks.stack import Claimed, Stack, StackRequest
+from buildpack.stacks.stack import Stack, StackRequest
 from buildpack.steps.earlier_images import Lookup
 from buildpack.steps.install_target import target_of
 from buildpack.steps.prefetch import Prefetch
@@ -43,11 +43,9 @@ def choose_stack(app: App, earlier: Lookup, options: Options, session: Session) 
             ),
             store=session.store,
             environ=session.environ,
-            claimed=Claimed(
-                facts=lambda digest: earlier.result().facts(digest),
-                # Earlier layers of the host are enough unless all layers are wanted in the store.
-                layers=None if options.whole else lambda key: earlier.result().host_layers(key, gone=options.gone),
-            ),
+            known_facts=lambda digest: earlier.result().facts(digest),
+            # Earlier layers of the host are enough unless all layers are wanted in the store.
+            known_layers=None if options.whole else lambda key: earlier.result().host_layers(key, gone=options.gone),
             transport=session.transport,
         )
     except BaseException as error:

@@ -17,7 +17,7 @@ from buildpack.oci.store import Store
 from buildpack.stacks.platforms import native_platform
 from buildpack.stacks.resolve import fetch_layers, resolve_stack
 from buildpack.stacks.run_python import start_interpreter
-from buildpack.stacks.stack import Claimed, Facts, Interpreter, Stack, StackRequest
+from buildpack.stacks.stack import Facts, Interpreter, Stack, StackRequest
 from tests.conftest import missing
 from tests.support.stand_in import EXECUTABLE, TAG, make_stand_in, push
 
@@ -55,7 +55,7 @@ def resolve(
     known: Facts | None = None,
 ) -> Stack:
     request = StackRequest(name=name, python=python, platform=native_platform(), pull=pull, now=now)
-    return resolve_stack(request, store=store, environ=os.environ, claimed=Claimed(facts=lambda _: known))
+    return resolve_stack(request, store=store, environ=os.environ, known_facts=lambda _: known)
 
 
 def make_unreachable(reference: str, store: Store) -> str:

@@ -36,8 +36,7 @@ def check_target(serving: Serving, started: Started, files: Files) -> Iterator[B
     if serving.search is None:
         return
     asked = errors.Asked(
-        started.process,
-        started.place,
+        *started,
         server=serving.server,
         target=serving.written or serving.target or "",
         verb=serving.verb,
@@ -67,7 +66,7 @@ def check_needs(
         return
     for need in serving.needs:
         search = need.search or serving.search or ("",)
-        asked = errors.Asked(started.process, started.place, server=serving.server, target=need.words, verb="use")
+        asked = errors.Asked(*started, server=serving.server, target=need.words, verb="use")
         place = find_module(need.module, search, files.paths)
         owners = find_owners(need.module.partition(".")[0])
         if place.kind == "absent" and any(map(lock.has, owners)):
@@ -85,7 +84,7 @@ def check_module(invocation: Invocation, started: Started, files: Files) -> Iter
     if invocation.folder is None or not _MODULE.fullmatch(module):
         return
     search = tuple(dict.fromkeys((invocation.folder, "")))
-    asked = errors.Asked(started.process, started.place, server="python", target=module, verb="run")
+    asked = errors.Asked(*started, server="python", target=module, verb="run")
     place = find_module(module, search, files.paths)
     if place.kind != "absent" or "PYTHONPATH" not in invocation.variables:
         yield from _check_place(asked, place, module, search=search, files=files)

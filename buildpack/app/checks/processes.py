@@ -56,7 +56,7 @@ def check_processes(
     for process in processes[:_MOST]:
         if len(process.command) > _LONGEST:
             continue
-        started = Started(process.name, process.line)
+        started = Started(process.name, f"Procfile:{process.line}")
         if slip := find_slip(process.command):
             yield errors.no_shell_reads(started, slip)
             continue

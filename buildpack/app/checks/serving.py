@@ -40,13 +40,6 @@ class Need(NamedTuple):
     search: tuple[str, ...] | None = None
 
 
-class ConfigFile(NamedTuple):
-    """A file, relative to the app's folder, that a server reads because an option names it; `words` are that option."""
-
-    path: str
-    words: str
-
-
 _OWN = ("eventlet", "gevent", "httptools", "rloop", "tornado", "trio", "uvloop", "websockets", "winloop", "wsproto")
 _WORKERS = {"gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "websockets-sansio": "websockets"}
 _WORKERS |= {name: name for name in _OWN}
@@ -62,8 +55,8 @@ class Serving:
     are the folders that the server imports from, relative to the app's folder; None if the command does not show them.
     `verb` is what the server does with the object. `advice` makes the server listen on ``$PORT`` if its `address` does
     not. `called` is true if the server calls the object to
-    get the app; `plain` if it serves nothing but WSGI. Options name the modules `needs` and the `files`; `config` is
-    the Python file of the server's settings, empty if there is none.
+    get the app; `plain` if it serves nothing but WSGI. Options name the modules `needs` and the `files`, each of which
+    is a path in the app with its option; `config` is the Python file of the server's settings, empty if there is none.
     """
 
     server: str
@@ -77,7 +70,7 @@ class Serving:
     called: bool = False
     plain: bool = False
     needs: tuple[Need, ...] = ()
-    files: tuple[ConfigFile, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
     config: str = ""
 
     @property
@@ -101,14 +94,14 @@ def read_needs(options: Options, *names: str) -> tuple[Need, ...]:
     return tuple(need for need in found if need)
 
 
-def read_config_files(folder: str | None, options: Options, *names: str) -> tuple[ConfigFile, ...]:
-    """Return the files that these options name, if they are in the app's folder; the server runs in `folder`."""
+def read_config_files(folder: str | None, options: Options, *names: str) -> tuple[tuple[str, str], ...]:
+    """Return the files that these options name, each with the option, if they are in the app's folder."""
     found = []
     for name in names:
         value = options.last(name) or ""
         path = inside_app(folder, re.sub(r"^(?:file|json|toml):", "", value))
         if path and not value.startswith("python:"):
-            found.append(ConfigFile(path, f"{name} {value}"))
+            found.append((path, f"{name} {value}"))
     return tuple(found)
 
 
