@@ -67,6 +67,11 @@ def parse_seconds(value: object, *, most: float) -> float | None:
     return float(min(value, most))
 
 
+def series_of(version: str) -> str:
+    """Return ``3.11`` of ``3.11`` and ``3.11.7``."""
+    return ".".join(version.split(".")[:2])
+
+
 def parse_url(text: str) -> SplitResult | None:
     """Split a URL; None if its host, its port or a character in it makes it unusable."""
     try:

@@ -15,6 +15,7 @@ from buildpack.errors import (
     StackError,
     UsageError,
     file_of,
+    sentence,
 )
 
 
@@ -56,7 +57,7 @@ def compiling_failed(reason: str) -> MachineError:
         )
     return MachineError(
         "byte code could not be compiled",
-        why=f"{reason[:1].upper()}{reason[1:]}.",
+        why=f"{sentence(reason)}.",
         hint="build again; if it fails again, look for a lack of memory (`dmesg`) or of disk space on this machine.",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildpack.errors import EngineError, LostError, StackError, UsageError
+from buildpack.errors import EngineError, LostError, StackError, UsageError, sentence
 
 
 def push_unnamed() -> UsageError:
@@ -63,7 +63,7 @@ def not_complete(reference: str, count: int) -> StackError:
     layers = "one of its layers is" if count == 1 else f"{count} of its layers are"
     return StackError(
         f"{reference} cannot be pushed: the store has it only in part",
-        why=f"{layers[:1].upper()}{layers[1:]} missing.",
+        why=f"{sentence(layers)} missing.",
         hint="build it again with `deploy build --to registry`, which takes those layers from a registry.",
     )
 

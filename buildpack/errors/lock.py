@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from buildpack.bounded import series_of
 from buildpack.errors import AppError, BuildpackError, DependencyError, Notice, UsageError, bullets, file_of, show
 
 _LOCK = "run `deploy lock`, commit Pipfile.lock, and build again."
@@ -240,13 +241,12 @@ def _fix(origin: str, version: str) -> str:
 
 
 def lock_of_another_python(asked: str, origin: str, locked: str) -> Notice:
-    minor = ".".join(asked.split(".")[:2])
     place = origin if ":" in origin else ""
     subject = "this" if place else origin
     return Notice(
         what=f"{subject} asks for Python {asked}, and Pipfile.lock was made for {show(locked)}",
         why="what a lock holds depends on the version",
-        hint=f'write `python_version = "{minor}"` into Pipfile\'s [requires] and run `deploy lock`.',
+        hint=f'write `python_version = "{series_of(asked)}"` into Pipfile\'s [requires] and run `deploy lock`.',
         place=place,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from buildpack.errors import AppError, BuildpackError, LostError, MachineError
+from buildpack.errors import AppError, BuildpackError, LostError, MachineError, sentence
 
 _ELSEWHERE = "set DEPLOY_HOME to a folder {what}, and build again."
 
@@ -15,7 +15,7 @@ def bad_path(path: str, reason: str) -> AppError:
     shown = path.encode("utf-8", "backslashreplace").decode()
     return AppError(
         f"{shown!r} cannot be in an image",
-        why=f"{reason[0].upper()}{reason[1:]}.",
+        why=f"{sentence(reason)}.",
         hint="rename or delete it, or leave it out with a line in .dockerignore.",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from buildpack.bounded import series_of
 from buildpack.errors import AppError, DependencyError, MachineError, StackError, UsageError, sentence
 
 _SYSTEMS = {"darwin": "macOS", "win32": "Windows", "cygwin": "Cygwin"}
@@ -35,7 +36,7 @@ def host_is_another_platform(asked: str, here: str, python: str | None) -> Stack
 
 def no_host_python(python: str | None, found: Sequence[tuple[str, str]]) -> StackError:
     """`found` are version and path of the interpreters that run here."""
-    series = ".".join(python.split(".")[:2]) if python else None
+    series = series_of(python) if python else None
     listed = "\n".join(f"  {version:8} {path}" for version, path in found)
     looked = "PATH, pyenv's versions, /usr/local/bin and /usr/bin were searched"
     install = f"install it (`pyenv install {python or '3.12'}`, or your system's package python{series or '3'})"

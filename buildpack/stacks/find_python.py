@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from buildpack.bounded import series_of
 from buildpack.dataclass import dataclass
 from buildpack.errors import stacks as errors
 from buildpack.stacks.platforms import native_platform
@@ -87,11 +88,6 @@ class HostPython:
             return None
         major, minor = version.split(".")[:2]
         return name, int(major), int(minor)
-
-
-def series_of(version: str) -> str:
-    """Return ``3.11`` for ``3.11`` and ``3.11.7``."""
-    return ".".join(version.split(".")[:2])
 
 
 def own_executable(own: str | None = None) -> str:

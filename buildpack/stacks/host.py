@@ -24,7 +24,6 @@ from buildpack.stacks.find_python import (
     candidate_witnesses,
     choose_host,
     own_executable,
-    series_of,
 )
 from buildpack.stacks.platforms import native_platform
 from buildpack.stacks.stack import Facts, Stack, StackPython, StackRequest
@@ -143,7 +142,7 @@ def _for_app(stack: Stack, python: str | None, *, witnesses: Iterable[str]) -> S
     from dataclasses import replace
 
     warnings = stack.warnings
-    if python not in (None, series_of(stack.python.version), stack.python.version):
+    if python not in (None, stack.python.series, stack.python.version):
         warnings = (*warnings, errors.other_patch_level(python, stack.python.version))
     return replace(stack, warnings=warnings, witnesses=(*stack.witnesses, *witnesses))
 

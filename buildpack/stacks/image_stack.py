@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildpack.bounded import parse_json
+from buildpack.bounded import parse_json, series_of
 from buildpack.dataclass import dataclass, replace
 from buildpack.errors import stacks as errors
 from buildpack.errors.build import facts_contradicted
@@ -96,7 +96,7 @@ def confirm_facts(stack: Stack, root: Path, store: Store) -> None:
 def _compare(name: str, asked: str | None, version: str, series: str) -> list[str]:
     if asked is None or asked in (version, series):
         return []
-    if ".".join(asked.split(".")[:2]) != series:
+    if series_of(asked) != series:
         raise errors.wrong_python(name, asked, version)
     return [errors.other_patch_level(asked, version)]
 

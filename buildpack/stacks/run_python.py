@@ -14,7 +14,7 @@ from buildpack.stacks.facts import find_library_folders
 from buildpack.stacks.find_python import find_python, own_executable
 from buildpack.stacks.image_stack import confirm_facts, unpacked
 from buildpack.stacks.resolve import fetch_layers
-from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
+from buildpack.stacks.stack import Interpreter, Stack
 from buildpack.system.elf import read_elf
 from buildpack.system.processes import User, library_path
 from buildpack.system.unprivileged import is_reachable, keep_copy, reachable_folder
@@ -34,8 +34,8 @@ def start_interpreter(
     own: str | None = None,
     sibling: Callable[[], Stack | None] = lambda: None,
     transport: Transport | None = None,
-) -> Interpreter | NoInterpreter:
-    """Return the command of a Python of exactly the stack's version: its own, else one of this machine's.
+) -> Interpreter | str:
+    """Return the command of a Python of exactly the stack's version, its own or this machine's; or why none starts.
 
     The base's layers are fetched and unpacked if necessary. If its facts come from an earlier image, this machine's
     Python is tried first, because nothing else needs the layers. `own` is the interpreter that runs this; `sibling`
@@ -137,11 +137,11 @@ def _why_not(interpreter: Interpreter, version: str) -> str | None:
 
 def _of_this_machine(
     stack: Stack, store: Store, environ: Mapping[str, str], own: str | None, reason: str
-) -> Interpreter | NoInterpreter:
+) -> Interpreter | str:
     version = stack.python.version
     found = find_python(version, environ=environ, own=own_executable(own), store=store)
     if found is None or found.version != version:
-        return NoInterpreter(reason=f"{reason}, and this machine has no Python {version}")
+        return f"{reason}, and this machine has no Python {version}"
     return Interpreter(argv=(os.fspath(found.executable),), version=version, env=library_path(environ), own=False)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from buildpack.bounded import series_of
 from buildpack.dataclass import asdict, dataclass, field
 from buildpack.oci.digest import Digest
 from buildpack.oci.image import Layer, Platform
@@ -42,7 +43,7 @@ class StackPython:
     @property
     def series(self) -> str:
         """``3.11`` of ``3.11.7``."""
-        return ".".join(self.version.split(".")[:2])
+        return series_of(self.version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +153,3 @@ class Interpreter:
     version: str
     env: Mapping[str, str] = field(default_factory=dict)
     own: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoInterpreter:
-    """The reason why no such Python starts on this machine."""
-
-    reason: str

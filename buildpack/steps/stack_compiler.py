@@ -15,7 +15,7 @@ from buildpack.errors import build as errors
 from buildpack.oci.entry import Entry
 from buildpack.plan import Bytecode
 from buildpack.session import Session
-from buildpack.stacks.stack import Interpreter, NoInterpreter, Stack
+from buildpack.stacks.stack import Interpreter, Stack
 from buildpack.system.compile_process import BYTECODE_FORMAT, CompileError, CompilingPython, unsupported
 from buildpack.system.unprivileged import choose_user
 
@@ -38,7 +38,7 @@ class StackCompiler:
         self._sibling = sibling
         self._lock = threading.Lock()
         self._compiler: Compiler | None = None
-        self._found: Interpreter | NoInterpreter | None = None
+        self._found: Interpreter | str | None = None
         self._submitted: dict[str, Compilation] = {}
         self._building = threading.Lock()
         self._builder: Interpreter | None = None
@@ -76,8 +76,8 @@ class StackCompiler:
             return reason
         compiler = self._start()
         if compiler is None:
-            assert isinstance(self._found, NoInterpreter)
-            return self._found.reason
+            assert isinstance(self._found, str)
+            return self._found
         return compiler.probe()
 
     def _start(self) -> Compiler | None:
@@ -139,4 +139,4 @@ class StackCompiler:
 
     def why_none(self) -> str:
         """Return the reason why `interpreter` returned None."""
-        return self._found.reason if isinstance(self._found, NoInterpreter) else "no interpreter was started"
+        return self._found if isinstance(self._found, str) else "no interpreter was started"

@@ -18,6 +18,7 @@ from buildpack.app.lockfile import Lock
 from buildpack.app.python_version import DEFAULT
 from buildpack.app.source import SourceFile, SourceTree
 from buildpack.app.textfile import LIMIT, open_inside, read_text
+from buildpack.bounded import series_of
 from buildpack.dataclass import replace
 from buildpack.errors import Notice
 from buildpack.errors import app as app_errors
@@ -311,4 +312,4 @@ def _base(stack: str | None, python: str | None) -> str:
     """Return the image that the base begins with."""
     if stack and stack != "host" and not stack.startswith(("oci:", "archive:")):
         return stack
-    return f"python:{'.'.join((python or DEFAULT).split('.')[:2])}-slim"
+    return f"python:{series_of(python or DEFAULT)}-slim"
