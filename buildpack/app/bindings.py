@@ -194,6 +194,11 @@ def _arity(function: ast.FunctionDef) -> tuple[int, int | None]:
     return least, None if arguments.vararg else positional
 
 
+def module_of(path: str) -> str:
+    """Return the name of the module in the file at this path."""
+    return path.removesuffix(".py").removesuffix("/__init__").strip("/").replace("/", ".")
+
+
 def parse_module(source: bytes) -> ast.Module:
     """Parse a module; raises SyntaxError, also where `ast.parse` raises another error."""
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from buildpack.app.bindings import Binding, find_bindings
-from buildpack.app.source import SourceTree
+from buildpack.app.source import LARGEST_MODULE, SourceTree
 from buildpack.dataclass import dataclass
 from buildpack.errors import show
 
@@ -23,8 +23,6 @@ _MODULES = ("app", "wsgi", "main")
 _NO_PACKAGES = frozenset(
     {"test", "tests", "doc", "docs", "example", "examples", "scripts", "migrations", "node_modules"}
 )
-_LARGEST = 256 * 1024
-"""Bytes. A larger module is generated, and would take a second to parse."""
 _MARKS = tuple(name.encode() for name in (*OBJECTS, *FACTORIES))
 
 
@@ -104,7 +102,7 @@ def _places(tree: SourceTree) -> Iterator[tuple[str, str, str]]:
         prefix = f"{search}/" if search else ""
         nested = []
         for file in tree.files:
-            if not file.path.startswith(prefix) or not file.path.endswith(".py") or file.size > _LARGEST:
+            if not file.path.startswith(prefix) or not file.path.endswith(".py") or file.size > LARGEST_MODULE:
                 continue
             folder, slash, name = file.path.removeprefix(prefix).removesuffix(".py").rpartition("/")
             if not slash and name in _MODULES:
@@ -118,8 +116,8 @@ def _places(tree: SourceTree) -> Iterator[tuple[str, str, str]]:
 
 
 def _read(tree: SourceTree, path: str) -> bytes | None:
-    text = tree.read(path, _LARGEST + 1)
-    return text if text and len(text) <= _LARGEST and any(mark in text for mark in _MARKS) else None
+    text = tree.read(path, LARGEST_MODULE + 1)
+    return text if text and len(text) <= LARGEST_MODULE and any(mark in text for mark in _MARKS) else None
 
 
 def _choose(

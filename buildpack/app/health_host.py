@@ -10,13 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from buildpack.app.app_json import read_app_json
-from buildpack.app.bindings import absolute_module, try_parse
-from buildpack.app.source import SourceTree
+from buildpack.app.bindings import absolute_module, module_of, try_parse
+from buildpack.app.source import LARGEST_MODULE, SourceTree
 from buildpack.errors import BuildpackError
 
 _VARIABLES = ("ALLOWED_HOSTS", "DJANGO_ALLOWED_HOSTS")
 _LOCAL = frozenset({"*", "localhost", ".localhost"})
-_LARGEST = 256 * 1024
 _MOST = 50
 _NAMED = re.compile(rb"""DJANGO_SETTINGS_MODULE["'][\s,\]=]+["']([\w.]+)["']""", re.ASCII)
 _QUOTED = re.compile(r"""["']([^"']*)["']""")
@@ -72,8 +71,7 @@ def _settings(tree: SourceTree, environment: Mapping[str, str]) -> list[str]:
     module = environment.get("DJANGO_SETTINGS_MODULE") or _named_module(tree)
     if module:
         return _Settings(tree).hosts(module) or []
-    paths = (path.removesuffix(".py").removesuffix("/__init__") for path in _python_files(tree, "settings"))
-    found = [_Settings(tree).hosts(path.replace("/", ".")) for path in paths]
+    found = [_Settings(tree).hosts(module_of(path)) for path in _python_files(tree, "settings")]
     answers = {tuple(hosts) for hosts in found if hosts}
     return [*answers.pop()] if len(answers) == 1 else []
 
@@ -82,7 +80,7 @@ def _named_module(tree: SourceTree) -> str:
     """Return the module that a server's entry point names, else the one that manage.py names."""
     for file in ("wsgi.py", "asgi.py", "manage.py"):
         for path in _python_files(tree, file):
-            if found := _NAMED.search(tree.read(path, _LARGEST) or b""):
+            if found := _NAMED.search(tree.read(path, LARGEST_MODULE) or b""):
                 return found[1].decode("ascii")
     return ""
 
@@ -105,7 +103,7 @@ class _Settings:
         self._left -= 1
         if not path or self._left < 0:
             return None
-        if (parsed := try_parse(self._tree.read(path, _LARGEST) or b"")) is None:
+        if (parsed := try_parse(self._tree.read(path, LARGEST_MODULE) or b"")) is None:
             return None
         package = module if path.endswith("/__init__.py") else module.rpartition(".")[0]
         hosts: list[str] | None = None

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from buildpack.app.ignore import Patterns
 
 IGNORE_FILES = (".dockerignore", ".slugignore")
+LARGEST_MODULE = 256 * 1024
+"""Bytes. A larger module is generated, and would take a second to parse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -217,18 +217,29 @@ def program_of_windows(started: Started, path: str) -> BuildpackError:
 # Its address
 
 
-def ignores_port(started: Started, words: str, advice: str) -> Notice:
-    return Notice(
-        what=f"`{started.process}` does not listen on $PORT ({show(words)})", hint=f"{advice}.", place=started.place
-    )
+_ADVICE = {
+    "gunicorn": "leave it out, and gunicorn listens on $PORT by itself.",
+    "uvicorn": "write `--host 0.0.0.0 --port $PORT`.",
+    "hypercorn": "write `--bind 0.0.0.0:$PORT`.",
+    "daphne": "write `-b 0.0.0.0 -p $PORT`.",
+    "waitress-serve": "write `--port=$PORT`.",
+    "granian": "write `--host 0.0.0.0 --port $PORT`.",
+    "flask": "write `flask run --host 0.0.0.0 --port $PORT`.",
+    "runserver": "write `runserver 0.0.0.0:$PORT`, or better `gunicorn` with the project's wsgi module.",
+    "http.server": "write `python -m http.server $PORT`.",
+    "python": 'write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` there.',
+}
+"""How each server listens on $PORT; `python` is a file that starts a server."""
 
 
-def listens_on_loopback(started: Started, words: str, advice: str) -> Notice:
-    return Notice(
-        what=f"`{started.process}` listens on the container's own loopback address only ({show(words)})",
-        hint=f"{advice}.",
-        place=started.place,
-    )
+def ignores_port(started: Started, words: str, server: str) -> Notice:
+    what = f"`{started.process}` does not listen on $PORT ({show(words)})"
+    return Notice(what=what, hint=_ADVICE[server], place=started.place)
+
+
+def listens_on_loopback(started: Started, words: str, server: str) -> Notice:
+    what = f"`{started.process}` listens on the container's own loopback address only ({show(words)})"
+    return Notice(what=what, hint=_ADVICE[server], place=started.place)
 
 
 # Shipped files
@@ -280,22 +291,23 @@ def aptfile(base: str, packages: Sequence[str], others: Sequence[str]) -> Notice
     )
 
 
-def buildpacks() -> Notice:
+NOT_READ = {
+    ".buildpacks": ("it runs no buildpacks", "let bin/post_compile do what another buildpack did."),
+    "heroku.yml": ("the image follows from Procfile and Pipfile.lock", "you need to do nothing."),
+    "Procfile.windows": ("processes are those of Procfile", "you need to do nothing."),
+}
+"""Files that only Heroku reads, each with why and a hint."""
+
+
+def not_read(name: str) -> Notice:
+    why, hint = NOT_READ[name]
+    return Notice(what="deploy does not read this file", why=why, hint=hint, place=name)
+
+
+def reader_not_locked(name: str, package: str) -> Notice:
+    reader, purpose = ("Flask", "read it") if name == ".flaskenv" else ("deploy", "download the data")
     return Notice(
-        what="deploy does not read this file",
-        why="it runs no buildpacks",
-        hint="let bin/post_compile do what another buildpack did.",
-        place=".buildpacks",
-    )
-
-
-def not_read(name: str, why: str) -> Notice:
-    return Notice(what="deploy does not read this file", why=why, hint="you need to do nothing.", place=name)
-
-
-def reader_not_locked(name: str, package: str, *, what: str, purpose: str) -> Notice:
-    return Notice(
-        what=what,
+        what=f"{reader} does not read this file",
         why=f"Pipfile.lock has no {package} to {purpose} with",
         hint=f"run `deploy add {package}`, or remove {name}.",
         place=name,

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 
-from buildpack.app.bindings import Globals
+from buildpack.app.bindings import Globals, module_of
 from buildpack.app.checks.commands import Invocation
 from buildpack.app.checks.image_files import Files, Place, find_module
 from buildpack.app.checks.packages import find_owners
@@ -43,7 +43,7 @@ def check_target(serving: Serving, started: Started, files: Files) -> Iterator[B
         joint=serving.joint,
     )
     if not serving.written and _names_file(module, files):
-        yield errors.target_is_path(asked, _dotted(module))
+        yield errors.target_is_path(asked, module_of(module.removeprefix("./")))
         return
     if not colon:
         expression = _SERVED_WITHOUT_NAME.get(serving.server, "")
@@ -118,11 +118,6 @@ def _names_file(target: str, files: Files) -> bool:
     if not re.fullmatch(r"[\w./-]+\.py", target):
         return False
     return "/" in target or f"{target[:-3].replace('.', '/')}/py.py" not in files.paths
-
-
-def _dotted(path: str) -> str:
-    """Return the name of the module in the file at this path."""
-    return path.removeprefix("./").removesuffix(".py").removesuffix("/__init__").strip("/").replace("/", ".")
 
 
 def _check_absent(

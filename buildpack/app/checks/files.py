@@ -16,7 +16,7 @@ from buildpack.app.findings import Findings
 from buildpack.app.indexes import holds_credential
 from buildpack.app.lockfile import Lock
 from buildpack.app.python_version import DEFAULT
-from buildpack.app.source import SourceFile, SourceTree
+from buildpack.app.source import LARGEST_MODULE, SourceFile, SourceTree
 from buildpack.app.textfile import LIMIT, open_inside, read_text
 from buildpack.bounded import series_of
 from buildpack.dataclass import replace
@@ -38,7 +38,6 @@ _SET = re.compile(
     re.MULTILINE,
 )
 """Text in settings that name the folder of collected files, or that may import its name from another module."""
-_LARGEST_SETTINGS = 256 * 1024
 _MOST_SETTINGS = 50
 _BEGIN = 8192
 _LARGEST_PRIVATE = 256 * 1024
@@ -56,7 +55,6 @@ _BY_NAME = {
     ".pgpass": "holds passwords of PostgreSQL",
     ".my.cnf": "holds passwords of MySQL",
     ".git-credentials": "holds git's passwords",
-    ".htpasswd": "",
     ".vault-token": "holds a token of Vault",
 }
 _STORES = (".p12", ".pfx", ".jks", ".keystore", ".ppk", ".kdbx")
@@ -156,7 +154,7 @@ def check_static(tree: SourceTree, lock: Lock | None, variables: Mapping[str, st
     settings = [file for file in tree.files if file.path.endswith(".py") and "settings" in file.path]
     asking = ""
     for file in settings[:_MOST_SETTINGS]:
-        content = tree.read(file.path, _LARGEST_SETTINGS)
+        content = tree.read(file.path, LARGEST_MODULE)
         if content is None or _SET.search(content):
             return
         if not asking and _STATICFILES in content:
@@ -283,20 +281,11 @@ def check_heroku(
         wanted, others = _parse_aptfile(read_text(folder, "Aptfile") or "")
         if wanted or others:
             yield errors.aptfile(_base(stack, python), wanted, others)
-    if ".buildpacks" in names:
-        yield errors.buildpacks()
-    if "heroku.yml" in names:
-        yield errors.not_read("heroku.yml", "the image follows from Procfile and Pipfile.lock")
-    if "Procfile.windows" in names:
-        yield errors.not_read("Procfile.windows", "processes are those of Procfile")
+    yield from (errors.not_read(name) for name in errors.NOT_READ if name in names)
     if "nltk.txt" in names and "nltk" not in packages:
-        yield errors.reader_not_locked(
-            "nltk.txt", "nltk", what="deploy does not read this file", purpose="download the data"
-        )
+        yield errors.reader_not_locked("nltk.txt", "nltk")
     if ".flaskenv" in names and "flask" in packages and "python-dotenv" not in packages:
-        yield errors.reader_not_locked(
-            ".flaskenv", "python-dotenv", what="Flask does not read this file", purpose="read it"
-        )
+        yield errors.reader_not_locked(".flaskenv", "python-dotenv")
 
 
 def _parse_aptfile(text: str) -> tuple[list[str], list[str]]:

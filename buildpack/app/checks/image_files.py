@@ -9,11 +9,10 @@ from typing import Literal
 from buildpack.app.bindings import Globals, parse_globals
 from buildpack.app.checks.packages import has_only_python, modules_of
 from buildpack.app.lockfile import Lock
-from buildpack.app.source import SourceFile, SourceTree
+from buildpack.app.source import LARGEST_MODULE, SourceFile, SourceTree
 from buildpack.dataclass import dataclass
 
 HOOKS = ("bin/pre_compile", "bin/post_compile")
-_LARGEST = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,10 +38,10 @@ class Files:
     def read(self, path: str) -> bytes | None:
         """Return the content of a file; None if it cannot be read, or is too large to be written by hand."""
         file = self.files.get(path)
-        if file is None or file.size > _LARGEST:
+        if file is None or file.size > LARGEST_MODULE:
             return None
-        content = self.tree.read(path, _LARGEST + 1)
-        return content if content is not None and len(content) <= _LARGEST else None
+        content = self.tree.read(path, LARGEST_MODULE + 1)
+        return content if content is not None and len(content) <= LARGEST_MODULE else None
 
     def left_out(self, path: str) -> bool:
         """Return True if the file is in the folder and not in the image."""

@@ -25,9 +25,9 @@ def check_port(invocation: Invocation, serving: Serving | None, started: Started
         yield from _check_http_server(invocation, started)
         yield from _check_file(invocation, read, started)
     elif serving.address.kind in ("fixed", "socket"):
-        yield errors.ignores_port(started, serving.address.words, serving.advice)
+        yield errors.ignores_port(started, serving.address.words, serving.server)
     elif serving.address.kind == "loopback":
-        yield errors.listens_on_loopback(started, serving.address.words, serving.advice)
+        yield errors.listens_on_loopback(started, serving.address.words, serving.server)
 
 
 def _check_runserver(invocation: Invocation, started: Started) -> Iterator[Notice]:
@@ -43,12 +43,11 @@ def _check_runserver(invocation: Invocation, started: Started) -> Iterator[Notic
     address = addresses[-1] if addresses else ""
     if "$" in address and not re.match(r"127\.|localhost", address) and ":" in address:
         return
-    advice = "write `runserver 0.0.0.0:$PORT`, or better `gunicorn` with the project's wsgi module"
     words = f"runserver {address}" if address else "runserver: 127.0.0.1:8000"
     if "$" in address:
-        yield errors.listens_on_loopback(started, words, advice)
+        yield errors.listens_on_loopback(started, words, "runserver")
     else:
-        yield errors.ignores_port(started, words, advice)
+        yield errors.ignores_port(started, words, "runserver")
 
 
 def _check_http_server(invocation: Invocation, started: Started) -> Iterator[Notice]:
@@ -57,7 +56,7 @@ def _check_http_server(invocation: Invocation, started: Started) -> Iterator[Not
     if invocation.program != "http.server" or any("$" in word for word in words):
         return
     port = next((word for word in words if word.isdecimal()), "8000")
-    yield errors.ignores_port(started, f"http.server: port {port}", "write `python -m http.server $PORT`")
+    yield errors.ignores_port(started, f"http.server: port {port}", "http.server")
 
 
 def _check_file(invocation: Invocation, read: Read, started: Started) -> Iterator[Notice]:
@@ -71,8 +70,7 @@ def _check_file(invocation: Invocation, read: Read, started: Started) -> Iterato
         return
     tree = try_parse(content)
     if tree is not None and (found := next(_served(tree), None)):
-        words = f"{path}:{found[0].lineno}: port {found[1]}"
-        yield errors.ignores_port(started, words, 'write `port=int(os.environ["PORT"])` and `host="0.0.0.0"` there')
+        yield errors.ignores_port(started, f"{path}:{found[0].lineno}: port {found[1]}", "python")
 
 
 def _apps(tree: ast.Module) -> dict[str, str]:

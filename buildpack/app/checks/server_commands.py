@@ -86,7 +86,6 @@ def _gunicorn(invocation: Invocation, read: Read) -> Serving | None:
         ),
         config=path if config is not None and path else "",
         address=address,
-        advice="leave it out, and gunicorn listens on $PORT by itself",
         plain=setting("worker-class") is None and config == {},
     )
 
@@ -151,7 +150,6 @@ def _uvicorn(invocation: Invocation, _read: Read) -> Serving | None:
         target=options.operands[0] if options.operands else variables.get("UVICORN_APP"),
         search=list_search_folders(folder, (), variables),
         address=address,
-        advice="write `--host 0.0.0.0 --port $PORT`",
         called=options.has("--factory"),
         needs=read_needs(options, "--loop", "--http", "--ws"),
         files=read_config_files(invocation.folder, options, "--log-config"),
@@ -172,7 +170,6 @@ def _hypercorn(invocation: Invocation, _read: Read) -> Serving | None:
         files=read_config_files(invocation.folder, options, "--config", "--log-config"),
         search=list_search_folders(invocation.folder, (), invocation.variables),
         address=address,
-        advice="write `--bind 0.0.0.0:$PORT`",
     )
 
 
@@ -193,7 +190,6 @@ def _daphne(invocation: Invocation, _read: Read) -> Serving | None:
         target=options.operands[0] if options.operands else None,
         search=list_search_folders(invocation.folder, (), invocation.variables),
         address=UNKNOWN if options.has("--endpoint", "--fd", "--unix-socket") else address,
-        advice="write `-b 0.0.0.0 -p $PORT`",
     )
 
 
@@ -211,7 +207,6 @@ def _waitress(invocation: Invocation, _read: Read) -> Serving | None:
         target=options.last("--app") or (options.operands[0] if options.operands else None),
         search=list_search_folders(invocation.folder, (), invocation.variables),
         address=UNKNOWN if options.has("--unix-socket") else address,
-        advice="write `--port=$PORT`",
         called=options.has("--call"),
     )
 
@@ -232,7 +227,6 @@ def _granian(invocation: Invocation, read: Read) -> Serving | None:
         written=options.operands[0],
         search=search,
         address=UNKNOWN if options.has("--uds") else address,
-        advice="write `--host 0.0.0.0 --port $PORT`",
         called=options.has("--factory"),
         needs=read_needs(options, "--loop"),
         files=read_config_files(invocation.folder, options, "--log-config"),
@@ -272,7 +266,6 @@ def _flask(invocation: Invocation, read: Read, app_object: str) -> Serving | Non
         verb="serve",
         # Both files may set the port.
         address=UNKNOWN if shipped or group.has("--env-file") else address,
-        advice="write `flask run --host 0.0.0.0 --port $PORT`",
     )
 
 

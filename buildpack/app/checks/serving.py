@@ -53,10 +53,9 @@ class Serving:
     `target` is the object as ``module:object`` (``blasto:APP``), None if a file names it. `written` is its spelling in
     the command, empty if it is the same. `joint` is the character between module and object in that spelling. `search`
     are the folders that the server imports from, relative to the app's folder; None if the command does not show them.
-    `verb` is what the server does with the object. `advice` makes the server listen on ``$PORT`` if its `address` does
-    not. `called` is true if the server calls the object to
-    get the app; `plain` if it serves nothing but WSGI. Options name the modules `needs` and the `files`, each of which
-    is a path in the app with its option; `config` is the Python file of the server's settings, empty if there is none.
+    `verb` is what the server does with the object. `called` is true if the server calls the object to get the app;
+    `plain` if it serves nothing but WSGI. Options name the modules `needs` and the `files`, each of which is a path in
+    the app with its option; `config` is the Python file of the server's settings, empty if there is none.
     """
 
     server: str
@@ -66,7 +65,6 @@ class Serving:
     verb: Literal["serve", "run", "load"] = "serve"
     search: tuple[str, ...] | None = ("",)
     address: Address = UNKNOWN
-    advice: str = ""
     called: bool = False
     plain: bool = False
     needs: tuple[Need, ...] = ()
