@@ -28,6 +28,7 @@ from buildpack.oci.engine_host import parse_host
 from buildpack.oci.engine_http import Connection
 from tests.support.containers import Host
 from tests.support.endurance import SCALE
+from tests.support.pythons import all_pythons
 
 # How long an example takes says how busy the machine is. Property tests have a profile of their own besides.
 settings.register_profile("patient", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -51,7 +52,7 @@ and start.sh there says what they are.
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose one seed for everything random, before xdist's workers start and inherit it."""
+    """Choose one seed for everything random, and find the interpreters; xdist's workers inherit both."""
     if "classic" in ENGINES:
         os.environ["DOCKER_HOST"] = ENGINES["classic"]
     seed = os.environ.setdefault("DEPLOY_TEST_SEED", str(random.randrange(1 << 32)))
@@ -60,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from hypothesis import core
 
         core.global_force_seed = int(seed)
+    if config.getoption("numprocesses", None):
+        all_pythons()
 
 
 KINDS = frozenset({"docker", "classic", "containerd", "podman"})

@@ -19,22 +19,18 @@ import pytest
 from buildpack.oci.archive import write_oci_dir
 from buildpack.oci.image import assemble
 from buildpack.oci.store import Store
-from buildpack.stacks.find_python import HostPython, find_candidates, probe
+from buildpack.stacks.find_python import HostPython
 from buildpack.stacks.platforms import native_platform
 from buildpack.stacks.resolve import resolve_stack
 from buildpack.stacks.stack import Stack, StackRequest
 from buildpack.stacks.stdlib import build_folders
 from tests.support.endurance import drawn
+from tests.support.pythons import all_pythons, known_python
 from tests.support.rootfs import run_in, unpack
 
-FOUND = {
-    str(found.executable): found
-    for path in find_candidates(None, environ=os.environ, own=sys.executable)
-    if (found := probe(path, {}))
-}
 THIS = os.path.realpath(sys.executable)
-TRIED = [found for path, found in FOUND.items() if os.path.realpath(path) == THIS]
-OTHERS = [found for found in FOUND.values() if found not in TRIED]
+TRIED = [path for _, path in all_pythons() if os.path.realpath(path) == THIS]
+OTHERS = [path for _, path in all_pythons() if path not in TRIED]
 TRIED += drawn(OTHERS, min(2, len(OTHERS)))
 """This interpreter, and some of the others; all of them at full scale."""
 
@@ -70,10 +66,9 @@ def resolve_own(version: str, store: Store, environ: dict[str, str], *, own: str
     return resolve_stack(request, store=store, environ=environ)
 
 
-@pytest.fixture(scope="module", params=TRIED, ids=lambda python: f"{python.version}-{python.executable.parts[1]}")
+@pytest.fixture(scope="module", params=TRIED, ids=lambda path: path.strip("/").replace("/", "-"))
 def python(request: pytest.FixtureRequest) -> HostPython:
-    assert isinstance(request.param, HostPython)
-    return request.param
+    return known_python(request.param)
 
 
 @pytest.fixture(scope="module")

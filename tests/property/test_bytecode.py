@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from hypothesis import strategies as st
 from buildpack.oci.entry import Entry, file
 from buildpack.python.bytecode import Compiler, pyc_path
 from buildpack.system.compile_process import CompilingPython
+from tests.support.pythons import one_of_each
 from tests.support.wheels import content_bytes
 
 pytestmark = pytest.mark.slow
@@ -45,20 +44,8 @@ def nested(x): return (x in {"alpha", "beta", "gamma"}, lambda y: y in {None, "d
 """
 
 
-@cache
-def interpreters() -> dict[str, str]:
-    """Find one interpreter per version that byte code is made for: ours, those on PATH and pyenv's."""
-    found: dict[str, str] = {}
-    folders = [*os.environ.get("PATH", "").split(":"), *map(str, Path("~/.pyenv/versions").expanduser().glob("*/bin"))]
-    candidates = [sys.executable]
-    for minor in range(10, 14):
-        candidates += filter(None, (shutil.which(f"python3.{minor}", path=folder) for folder in folders))
-    for candidate in candidates:
-        ran = subprocess.run([candidate, "-VV"], capture_output=True, text=True, check=False)
-        version = re.match(r"Python (3\.1[0-3]\.\d+) ", ran.stdout)
-        if ran.returncode == 0 and version:
-            found.setdefault(version[1].rpartition(".")[0], f"{version[1]} {candidate}")
-    return found
+INTERPRETERS = {series: found for series, found in one_of_each().items() if series < "3.14"}
+"""One per version that byte code is made for."""
 
 
 def corpus() -> list[Entry]:
@@ -87,7 +74,7 @@ def python(path: str, version: str, tag: str) -> CompilingPython:
 
 
 def compile_once(minor: str, entries: list[Entry], *, chunk: int, jobs: int) -> dict[str, str]:
-    version, _, path = interpreters()[minor].partition(" ")
+    version, path = INTERPRETERS[minor]
     with tempfile.TemporaryDirectory() as folder:
         tag = f"cpython-{minor.replace('.', '')}"
         compiler = Compiler(python(path, version, tag), folder=Path(folder), jobs=jobs, chunk=chunk)
@@ -101,7 +88,7 @@ def expected(minor: str) -> dict[str, str]:
     return compile_once(minor, corpus(), chunk=1 << 30, jobs=1)
 
 
-@pytest.mark.parametrize("minor", sorted(interpreters()))
+@pytest.mark.parametrize("minor", sorted(INTERPRETERS))
 @given(
     order=st.permutations(corpus()),
     chunk=st.sampled_from([1, 5_000, 100_000]),
@@ -129,10 +116,10 @@ def test_same_bytes_in_all_circumstances(
     assert set(made) == set(compiled)
 
 
-@pytest.mark.parametrize("minor", sorted(interpreters()))
+@pytest.mark.parametrize("minor", sorted(INTERPRETERS))
 def test_the_interpreter_loads_it_without_the_source(minor: str, tmp_path: Path) -> None:
     """Byte code still counts if the source was changed after compiling: it is unchecked."""
-    version, _, path = interpreters()[minor].partition(" ")
+    version, path = INTERPRETERS[minor]
     tag = f"cpython-{minor.replace('.', '')}"
     sources = [file("a/__init__.py", b"x = 'compiled'\n"), file("a/b.py", SETS + b"x = 'compiled'\n")]
     with Compiler(python(path, version, tag), folder=tmp_path / "packs", jobs=2) as compiler:
@@ -158,4 +145,4 @@ def test_the_interpreter_loads_it_without_the_source(minor: str, tmp_path: Path)
 
 
 def test_the_interpreter_that_runs_the_tests_is_among_them() -> None:
-    assert ".".join(map(str, sys.version_info[:2])) in interpreters()
+    assert ".".join(map(str, sys.version_info[:2])) in INTERPRETERS

@@ -19,6 +19,8 @@ from pathlib import Path
 import honcho
 import pytest
 
+from tests.support.pythons import one_of_each
+
 HERE = Path(__file__).parent
 HOUSE = HERE.parents[2]
 GUNICORN = f"{sys.executable} -m gunicorn --worker-tmp-dir /dev/shm --graceful-timeout 20 --no-control-socket"
@@ -26,27 +28,7 @@ GUNICORN = f"{sys.executable} -m gunicorn --worker-tmp-dir /dev/shm --graceful-t
 MAIN = "import sys\nfrom deployer.runner.launcher import main\nsys.exit(main(sys.argv[1:], app={app!r}))\n"
 
 
-def pythons() -> dict[str, str]:
-    """Find one interpreter for each Python version a stack may have: in PATH and among pyenv's."""
-    found: dict[str, str] = {}
-    for version in ("3.10", "3.11", "3.12", "3.13", "3.14"):
-        candidates = [
-            shutil.which(f"python{version}") or "",
-            *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python")),
-        ]
-        for candidate in filter(None, candidates):
-            asked = subprocess.run(
-                [candidate, "-I", "-c", "import sys; print(sys.version_info[:2])"],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if asked.stdout.strip() == str(tuple(map(int, version.split(".")))):
-                found[version] = candidate
-    return found or {"this": sys.executable}
-
-
-EVERY_PYTHON = pythons()
+EVERY_PYTHON = {series: path for series, (_, path) in one_of_each().items()}
 
 
 @pytest.fixture(params=EVERY_PYTHON.values(), ids=EVERY_PYTHON.keys())

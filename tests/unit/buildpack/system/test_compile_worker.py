@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import marshal
-import os
 import subprocess
 import sys
 from contextlib import closing
@@ -11,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from buildpack.stacks.find_python import HostPython, list_pythons, probe
+from buildpack.stacks.find_python import HostPython
 from buildpack.system.compile_process import CompileProcess, CompilingPython, read_pack
+from tests.support.pythons import all_pythons, known_python
 
 SOURCE = '''"""Text."""
 NAMES = "alpha" in {"alpha", "beta", "gamma", "delta", 1, (2, 3)}
@@ -21,14 +21,11 @@ def greet(name: str = "you", *, times=[1, 2, 3][:2]) -> str:
 class Thing:
     value = 1 << 70
 '''
-PYTHONS = sorted({path for _, path in list_pythons(environ=os.environ, own=sys.executable)})
 
 
-@pytest.fixture(params=PYTHONS, ids=lambda path: path.strip("/").replace("/", "-"))
+@pytest.fixture(params=sorted({path for _, path in all_pythons()}), ids=lambda path: path.strip("/").replace("/", "-"))
 def python(request: pytest.FixtureRequest) -> HostPython:
-    found = probe(Path(request.param), {})
-    assert found is not None
-    return found
+    return known_python(request.param)
 
 
 def work(python: HostPython, source: Path, pack: Path) -> bytes:
