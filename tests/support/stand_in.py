@@ -7,6 +7,7 @@ machine's it is made just so, since ``extract`` runs nothing of what it unpacks.
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import json
@@ -46,18 +47,17 @@ def make_stand_in(variant: str = "extract", architecture: str = "", *, more: tup
     packages = (*PACKAGES, *more)
     recipe = json.dumps([1, variant, packages, SUITE, *([architecture] if architecture else [])])
     place = Path(tempfile.gettempdir(), f"deploy-stand-in-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}")
-    if not place.is_dir():
-        scratch = Path(tempfile.mkdtemp(prefix="deploy-stand-in-making-"))
-        try:
-            tar = _bootstrap(scratch / "root.tar", variant, packages, architecture)
-            write_layout(scratch / "layout", tar, architecture or native_architecture())
-            (scratch / "layout").rename(place)
-        except OSError:
-            # Another run was faster.
-            if not place.is_dir():
-                raise
-        finally:
-            shutil.rmtree(scratch)
+    # Tests that start together want the same one.
+    with place.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.is_dir():
+            scratch = Path(tempfile.mkdtemp(prefix="deploy-stand-in-making-"))
+            try:
+                tar = _bootstrap(scratch / "root.tar", variant, packages, architecture)
+                write_layout(scratch / "layout", tar, architecture or native_architecture())
+                (scratch / "layout").rename(place)
+            finally:
+                shutil.rmtree(scratch)
     return place
 
 
