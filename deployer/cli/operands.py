@@ -12,16 +12,7 @@ import click
 from buildpack.bounded import parse_integer
 from buildpack.dataclass import dataclass
 from deployer.cli.options import Command
-from deployer.errors.commands import (
-    bad_operand,
-    bad_quantity,
-    command_missing,
-    command_with_types,
-    counted_twice,
-    neither_folder_nor_type,
-    no_such_folder,
-    operand_empty,
-)
+from deployer.errors import commands as errors
 from deployer.text import operand_text
 
 METAVAR = "[APP|REF] [TYPE[=N]]..."
@@ -90,24 +81,24 @@ def split_operands(
     digest, else a TYPE in the current folder. Raises UsageError.
     """
     if command is not None and not command:
-        raise command_missing()
+        raise errors.command_missing()
     if "" in arguments:
-        raise operand_empty()
+        raise errors.operand_empty()
     app, reference, rest = None, None, list(arguments)
     if rest and (rest[0][:1] in {".", "/"} or folder_exists(rest[0])):
         app = Path(rest.pop(0))
     elif rest and ("@" in rest[0] or ":" in rest[0].rpartition("/")[2]):
         reference = rest.pop(0)
     elif rest and "/" in rest[0].partition("=")[0]:
-        raise no_such_folder(rest[0])
+        raise errors.no_such_folder(rest[0])
     formation: dict[str, int] = {}
     for text in rest:
         name, count = _parse_type(text)
         if name in formation:
-            raise counted_twice(name)
+            raise errors.counted_twice(name)
         formation[name] = count
     if command and formation:
-        raise command_with_types(list(formation))
+        raise errors.command_with_types(list(formation))
     return Operands(app=app, reference=reference, formation=formation, command=tuple(command or ()))
 
 
@@ -121,11 +112,11 @@ def image_name(operand: str, environ: Mapping[str, str]) -> str:
     if not is_folder(operand):
         return operand
     from buildpack.app.settings import read_settings
-    from buildpack.errors import app as errors
+    from buildpack.errors.app import no_such_folder, not_a_folder
 
     folder = Path(operand)
     if not os.path.isdir(folder):
-        raise errors.not_a_folder(operand) if os.path.exists(folder) else errors.no_such_folder(operand)
+        raise not_a_folder(operand) if os.path.exists(folder) else no_such_folder(operand)
 
     return f"{read_settings(folder, environ=environ, flags={}).name}:latest"
 
@@ -143,17 +134,17 @@ def check_types(meant: Operands) -> None:
     names = [process.name for process in procfile.processes] if procfile else []
     first = next(iter(meant.formation))
     if meant.app is None and first not in names:
-        raise neither_folder_nor_type(first, names)
+        raise errors.neither_folder_nor_type(first, names)
     choose_formation(meant.formation, processes=names, formation={}, where=meant.shown)
 
 
 def _parse_type(text: str) -> tuple[str, int]:
     name, equals, count = text.partition("=")
     if not name or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-        raise bad_operand(text)
+        raise errors.bad_operand(text)
     if not equals:
         return name, 1
     number = parse_integer(count, most=MOST)
     if number is None:
-        raise bad_quantity(name, count, MOST)
+        raise errors.bad_quantity(name, count, MOST)
     return name, number

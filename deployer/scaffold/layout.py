@@ -19,7 +19,7 @@ from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
 from deployer.errors import files as errors
 from deployer.scaffold import templates
-from deployer.scaffold.indexes import order_indexes
+from deployer.scaffold.entries import order_indexes
 from deployer.scaffold.requirements import list_packages, missing_imports
 
 Accept = Callable[[str, str], bool]

@@ -17,8 +17,18 @@ from buildpack.app.source import SourceTree
 from buildpack.app.textfile import read_text
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import BuildpackError
-from deployer.scaffold.entries import Origin, origin_of, parse_requirements, poetry_entry, without_comment
-from deployer.scaffold.indexes import Index, find_origin, parse_option, parse_pip_conf, project_indexes
+from deployer.scaffold.entries import (
+    Index,
+    Origin,
+    find_origin,
+    origin_of,
+    parse_option,
+    parse_pip_conf,
+    parse_requirements,
+    poetry_entry,
+    project_indexes,
+    without_comment,
+)
 
 _DEVELOP_GROUPS = ("dev", "develop", "development", "test", "tests", "testing")
 _DEVELOP = re.compile(rf"(?:requirements[/_-])?(?:{'|'.join(_DEVELOP_GROUPS)})(?:[_-]requirements)?\.(?:txt|in)")

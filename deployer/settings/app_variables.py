@@ -16,7 +16,7 @@ from buildpack.app.app_json import read_app_json
 from buildpack.dataclass import dataclass, field
 from buildpack.errors import AppError
 from buildpack.system.temporary import make_folder
-from deployer.errors.settings import secrets_made, variables_lacking, variables_required
+from deployer.errors.commands import secrets_made, variables_lacking, variables_required
 
 _FOLDER = "secrets"
 

@@ -21,19 +21,7 @@ from buildpack.app.textfile import read_bytes
 from buildpack.bounded import open_regular, parse_integer
 from buildpack.errors import app as app_errors
 from buildpack.errors.hooks import bad_build_env, unset_build_env
-from deployer.errors.settings import (
-    bad_assignment,
-    bad_epoch,
-    bad_health_host,
-    bad_label,
-    env_file_expands,
-    env_file_missing,
-    env_file_too_large,
-    env_file_undecodable,
-    env_file_unreadable,
-    reserved_label,
-    undecodable_label,
-)
+from deployer.errors import commands as errors
 
 _LARGEST_FILE = 1 << 20
 _LARGEST_ENVIRONMENT = 2 << 20
@@ -78,24 +66,24 @@ def _read_named(path: Path, app: Path | None) -> bytes:
     except OutsideError as error:
         raise app_errors.leads_out(str(path), error.filename) from None
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise env_file_missing(path) from None
+        raise errors.env_file_missing(path) from None
     except OSError as error:
         if error.errno == EINVAL:
             raise app_errors.not_a_file(str(path)) from None
         if error.errno != ENAMETOOLONG:
             raise
-        raise env_file_missing(path) from None
+        raise errors.env_file_missing(path) from None
 
 
 def _parse_bytes(
     raw: bytes, path: Path, *, environ: Mapping[str, str], earlier: Mapping[str, str] = _NOTHING
 ) -> dict[str, str]:
     if len(raw) > _LARGEST_FILE:
-        raise env_file_too_large(path, _LARGEST_FILE)
+        raise errors.env_file_too_large(path, _LARGEST_FILE)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise env_file_undecodable(path, error.start) from None
+        raise errors.env_file_undecodable(path, error.start) from None
     return parse_env(text, path, environ=environ, earlier=earlier)
 
 
@@ -115,7 +103,7 @@ def parse_env(
     left = _LARGEST_ENVIRONMENT
     # python-dotenv's expression for comments takes quadratic time for a run of blanks.
     if found := next((run for run in _BLANKS.finditer(text) if len(run[0]) > _LONGEST_RUN), None):
-        raise env_file_unreadable(path, [text.count("\n", 0, found.start()) + 1])
+        raise errors.env_file_unreadable(path, [text.count("\n", 0, found.start()) + 1])
     bad: list[int] = []
     for binding in parse_stream(StringIO(text)):
         if binding.error or "\0" in (binding.value or ""):
@@ -124,11 +112,11 @@ def parse_env(
         elif binding.key is not None and binding.value is not None:
             value = _expand(binding.value, known, most=left)
             if value is None:
-                raise env_file_expands(path, binding.original.line, _LARGEST_ENVIRONMENT)
+                raise errors.env_file_expands(path, binding.original.line, _LARGEST_ENVIRONMENT)
             left -= len(value)
             values[binding.key] = value
     if bad:
-        raise env_file_unreadable(path, bad)
+        raise errors.env_file_unreadable(path, bad)
     return values
 
 
@@ -183,7 +171,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name.strip() or "\0" in assignment:
-            raise bad_assignment(assignment)
+            raise errors.bad_assignment(assignment)
         values[name] = value
     return values
 
@@ -242,13 +230,13 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise bad_label(text)
+            raise errors.bad_label(text)
         if name.startswith(_OURS):
-            raise reserved_label(name)
+            raise errors.reserved_label(name)
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise undecodable_label(text) from None
+            raise errors.undecodable_label(text) from None
         labels[name] = value
     return labels
 
@@ -281,7 +269,7 @@ def parse_health_host(text: str | None) -> str:
     from buildpack.app.health_host import is_host
 
     if text is not None and not is_host(text):
-        raise bad_health_host(text)
+        raise errors.bad_health_host(text)
     return text or ""
 
 
@@ -293,7 +281,7 @@ def parse_epoch(environ: Mapping[str, str]) -> int | None:
     # The limit of tar headers.
     epoch = parse_integer(text, most=(1 << 33) - 1)
     if epoch is None:
-        raise bad_epoch(text)
+        raise errors.bad_epoch(text)
     return epoch
 
 
