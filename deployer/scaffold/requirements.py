@@ -48,8 +48,12 @@ class Listed:
 
     `left` are, by file, the requirements that a Pipfile cannot express, and groups that are not for development;
     `unread` are whole files. `sources` are the files that name packages, `indexes` are those from which they come.
+    `seen` are the lists for pip that were read or included, of the files `paths` of the app in `tree`.
     """
 
+    tree: SourceTree
+    paths: frozenset[str]
+    seen: set[str] = field(default_factory=set)
     packages: dict[str, str] = field(default_factory=dict)
     develop: dict[str, str] = field(default_factory=dict)
     left: dict[str, list[str]] = field(default_factory=dict)
@@ -87,22 +91,12 @@ class Listed:
         if what not in self.left.setdefault(source, []):
             self.left[source].append(what)
 
-
-@dataclass(kw_only=True, slots=True)
-class _Reader:
-    """Reads the lists of one app; `seen` are the lists for pip that were read or included."""
-
-    tree: SourceTree
-    listed: Listed
-    paths: frozenset[str]
-    seen: set[str] = field(default_factory=set)
-
     def text(self, name: str) -> str | None:
         """Return a file's text; None if it is missing or cannot be read, which is noted."""
         try:
             return read_text(self.tree.folder, name) if name in self.paths else None
         except BuildpackError:
-            self.listed.unread.append(f"{name}, which cannot be read")
+            self.unread.append(f"{name}, which cannot be read")
             return None
 
     def lists(self, names: Iterable[str], *, develop: bool = False) -> None:
@@ -121,13 +115,13 @@ class _Reader:
                     continue
                 path = _join(PurePosixPath(name).parent / found[2])
                 if path not in self.paths:
-                    self.listed.leave(name, f"{found[0]}, which is missing")
+                    self.leave(name, f"{found[0]}, which is missing")
                 elif found[1] in {"-c", "--constraint"} or path.endswith(".py"):
-                    self.listed.leave(name, found[0])
+                    self.leave(name, found[0])
                     self.seen.add(path)
                 else:
                     todo.append(path)
-            self.listed.add(name, lines, develop=develop)
+            self.add(name, lines, develop=develop)
 
 
 def _join(path: PurePosixPath) -> str:
@@ -145,9 +139,8 @@ def list_packages(tree: SourceTree) -> Listed:
 
     If several files name a package, the first one decides.
     """
-    listed = Listed()
-    reader = _Reader(tree=tree, listed=listed, paths=frozenset(file.path for file in tree.files))
-    reader.lists([name for name in _MAIN if name in reader.paths][:1])
+    listed = Listed(tree=tree, paths=frozenset(file.path for file in tree.files))
+    listed.lists([name for name in _MAIN if name in listed.paths][:1])
     for name, read in (
         ("pip.conf", _read_pip_conf),
         ("uv.toml", _read_uv),
@@ -155,32 +148,32 @@ def list_packages(tree: SourceTree) -> Listed:
         ("setup.cfg", _read_setup_cfg),
         ("setup.py", _read_setup),
     ):
-        text = reader.text(name)
+        text = listed.text(name)
         try:
             if text is not None:
-                read(reader, name, text)
+                read(listed, name, text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             listed.unread.append(f"{name}, which cannot be read")
-    reader.lists(sorted(filter(_DEVELOP.fullmatch, reader.paths)), develop=True)
-    compiled = {name.removesuffix(".txt") for name in reader.paths if name.endswith(".txt")}
-    for name in sorted(filter(_LIST.fullmatch, reader.paths - reader.seen)):
+    listed.lists(sorted(filter(_DEVELOP.fullmatch, listed.paths)), develop=True)
+    compiled = {name.removesuffix(".txt") for name in listed.paths if name.endswith(".txt")}
+    for name in sorted(filter(_LIST.fullmatch, listed.paths - listed.seen)):
         if not (name.endswith(".in") and name.removesuffix(".in") in compiled):
             listed.unread.append(name)
     return listed
 
 
-def _read_pip_conf(reader: _Reader, name: str, text: str) -> None:
-    reader.listed.indexes += parse_pip_conf(text, name)
+def _read_pip_conf(listed: Listed, name: str, text: str) -> None:
+    listed.indexes += parse_pip_conf(text, name)
 
 
-def _read_uv(reader: _Reader, name: str, text: str) -> None:
+def _read_uv(listed: Listed, name: str, text: str) -> None:
     """Read uv's own file, which has the content of `[tool.uv]` of pyproject.toml."""
-    reader.listed.indexes += project_indexes({"uv": tomllib.loads(text)}, name)
+    listed.indexes += project_indexes({"uv": tomllib.loads(text)}, name)
 
 
-def _read_project(reader: _Reader, name: str, text: str) -> None:
+def _read_project(listed: Listed, name: str, text: str) -> None:
     """Read PEP 621's dependencies, PEP 735's groups, and the tables of Poetry, uv and PDM."""
-    document, listed = tomllib.loads(text), reader.listed
+    document = tomllib.loads(text)
     project, tool = _table(document, "project"), _table(document, "tool")
     poetry, uv, pdm = (_table(tool, each) for each in ("poetry", "uv", "pdm"))
     listed.indexes += project_indexes(tool, name)
@@ -191,7 +184,7 @@ def _read_project(reader: _Reader, name: str, text: str) -> None:
     for each, written in _table(uv, "sources").items():
         origins[canonical_name(each)] = find_origin(written, listed.indexes) if isinstance(written, dict) else None
     listed.add(name, _texts(project.get("dependencies")), origins=origins)
-    _read_dynamic(reader, name, project, _table(_table(tool, "setuptools"), "dynamic"))
+    _read_dynamic(listed, name, project, _table(_table(tool, "setuptools"), "dynamic"))
     listed.add(name, _texts(uv.get("dev-dependencies")), develop=True, origins=origins)
     for title, found in (
         ("the dependency group", _table(document, "dependency-groups")),
@@ -213,17 +206,17 @@ def _read_project(reader: _Reader, name: str, text: str) -> None:
             listed.leave(name, f"Poetry's group {group}")
 
 
-def _read_dynamic(reader: _Reader, name: str, project: Mapping[str, Any], dynamic: Mapping[str, Any]) -> None:
+def _read_dynamic(listed: Listed, name: str, project: Mapping[str, Any], dynamic: Mapping[str, Any]) -> None:
     """Read the dependencies that setuptools takes from files."""
     declared = _texts(project.get("dynamic"))
     if "dependencies" in declared:
         written = _table(dynamic, "dependencies").get("file")
         files = [written] if isinstance(written, str) else _texts(written)
-        reader.lists(files)
+        listed.lists(files)
         if not files:
-            reader.listed.leave(name, "the dependencies, which its build computes")
+            listed.leave(name, "the dependencies, which its build computes")
     if "optional-dependencies" in declared:
-        reader.listed.leave(name, "the extras, which its build computes")
+        listed.leave(name, "the extras, which its build computes")
 
 
 def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -253,7 +246,7 @@ def _add_poetry(
             listed.leave(source, name)
 
 
-def _read_setup_cfg(reader: _Reader, name: str, text: str) -> None:
+def _read_setup_cfg(listed: Listed, name: str, text: str) -> None:
     """Read the dependencies in ``[options]``, for setuptools."""
     parser = configparser.RawConfigParser()
     try:
@@ -263,17 +256,16 @@ def _read_setup_cfg(reader: _Reader, name: str, text: str) -> None:
     for key, develop in (("install_requires", False), ("tests_require", True)):
         value = parser.get("options", key, fallback="")
         if value.startswith("file:"):
-            reader.lists([each.strip() for each in value[5:].replace("\n", ",").split(",") if each.strip()])
+            listed.lists([each.strip() for each in value[5:].replace("\n", ",").split(",") if each.strip()])
         else:
-            reader.listed.add(name, value.splitlines(), develop=develop)
+            listed.add(name, value.splitlines(), develop=develop)
     if parser.has_section("options.extras_require"):
         for extra in parser["options.extras_require"]:
-            reader.listed.leave(name, f"the extra {extra}")
+            listed.leave(name, f"the extra {extra}")
 
 
-def _read_setup(reader: _Reader, name: str, text: str) -> None:
+def _read_setup(listed: Listed, name: str, text: str) -> None:
     """Read plain lists among the arguments of ``setup()``; a computed one is only named."""
-    listed = reader.listed
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Call) or "setup" not in (
             getattr(node.func, "id", ""),
