@@ -49,12 +49,8 @@ class DockerEngine:
             read_port(given, PORT)  # before a build that would be useless
         for name in clear_containers(client):
             listener.say(f"removed {name}, which an earlier run left")
-        if request.reference is not None:
-            image = _get_image(client, request.reference, store=opened, listener=listener)
-        elif request.build:
-            image = _build(client, request, store=opened, environ=environ, listener=listener)
-        else:
-            image = _get_built(client, request, store=opened, environ=environ, listener=listener)
+        get = _build if request.build and request.reference is None else _get_image
+        image = get(client, request, store=opened, environ=environ, listener=listener)
         return ImageApp(client, request, image, given, listener)
 
     def check_tests(self, app: App, session: Session) -> bool:
@@ -170,29 +166,25 @@ def _build(client: Client, request: Request, *, store: Store, environ: Mapping[s
     )
 
 
-def _get_built(
+def _get_image(
     client: Client, request: Request, *, store: Store, environ: Mapping[str, str], listener: Listener
 ) -> Image:
+    """Get the image that the request names, or the last one that was built of its app, which nobody can pull."""
     from buildpack.app.settings import read_settings
 
-    name = read_settings(request.folder, environ=environ, flags={}).name.value
-    reference = str(parse_reference(f"{name}:latest"))
-    found = images.find_or_load(client, store, reference, listener.progress)
-    if found is None:
-        raise errors.image_unknown(f"{name}:latest")
-    return Image(shown=f"{name}:latest", app=name, found=found, launch=images.read_launch(client, found.id))
-
-
-def _get_image(client: Client, text: str, *, store: Store, listener: Listener) -> Image:
+    name = "" if request.reference else read_settings(request.folder, environ=environ, flags={}).name.value
+    text = request.reference or f"{name}:latest"
     reference = parse_reference(text)
     found = images.find_or_load(client, store, str(reference), listener.progress)
+    if found is None and name:
+        raise errors.image_unknown(text)
     if found is None:
         listener.say(f"pulling {text}")
         images.pull_image(client, str(reference), failed=partial(errors.image_not_pulled, text))
         found = images.find_image(client, str(reference))
     if found is None:
         raise errors.image_not_pulled(text, "the engine does not have it after all.")
-    app = reference.repository.rpartition("/")[2]
+    app = name or reference.repository.rpartition("/")[2]
     return Image(shown=text, app=app, found=found, launch=images.read_launch(client, found.id))
 
 
