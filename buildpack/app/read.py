@@ -144,11 +144,10 @@ def examine_app(
     formation, own_build_env = _read_values(folder, names, found)
     processes, app_object = _read_processes(folder, names, source, found, settings=settings, lock=lock)
     _warn_of_unknown(formation, processes, found)
-    shipped = None
-    if source is not None:
-        if not source.files and not found.problems:
-            found.problems.append(errors.empty_folder(str(folder)))
-        shipped = check_shipped(source, lock, {**environ, **own_build_env, **options.build_env}, found)
+    if source is not None and not source.files and not found.problems:
+        found.problems.append(errors.empty_folder(str(folder)))
+    variables = {**environ, **own_build_env, **options.build_env}
+    shipped = check_shipped(source, lock, variables, found) if source is not None else None
     problems, doubts = found.all_problems(), tuple(found.doubts)
     notices = _gather_notices(folder, names, source, lock, found)
     app = None

@@ -63,8 +63,7 @@ def fetch_commit(
     # The pace of all transfers (docs/decisions/0026); git's own variables set other limits.
     slowest = {"GIT_HTTP_LOW_SPEED_LIMIT": str(RATE), "GIT_HTTP_LOW_SPEED_TIME": f"{SILENCE:.0f}"}
     environ = {**slowest, **environ}
-    seconds = allowance(None)
-    end = clock() + seconds
+    end = clock() + (seconds := allowance(None))
     ref = package.ref or ""
 
     def attempt(*commands: Sequence[str], protocols: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,27 @@ def test_imports_point_one_way():
 @pytest.mark.parametrize("name", ["utils", "helpers", "common", "data", "info", "manager"])
 def test_no_module_has_a_name_that_says_nothing(name):
     assert not [path for top in ("buildpack", "deployer") for path in (ROOT / top).rglob(f"{name}.py")]
+
+
+def test_functions_and_modules_are_short():
+    long = []
+    for path in (path for top in ("buildpack", "deployer") for path in (ROOT / top).rglob("*.py")):
+        text = path.read_text()
+        if text.count("\n") > 350:
+            long.append(f"{path}: more than 350 lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                given = node.args
+                if node.end_lineno is not None and node.end_lineno - node.lineno >= 60:
+                    long.append(f"{path}:{node.lineno}: {node.name} has more than 60 lines")
+                if len(given.posonlyargs + given.args + given.kwonlyargs) > 8:
+                    long.append(f"{path}:{node.lineno}: {node.name} has more than 8 parameters")
+    assert not long
+
+
+@pytest.mark.parametrize("top", ["buildpack", "deployer"])
+def test_few_modules_are_at_the_top(top):
+    assert len([*(ROOT / top).glob("*.py")]) <= 8
 
 
 def test_deployer_s_package_file_is_empty():
