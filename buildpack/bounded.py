@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from io import BufferedReader
     from pathlib import Path
 
@@ -133,17 +134,19 @@ def has_unusable_text(text: str, value: object) -> bool:
 
     No path, variable or URL can have them: the functions that take one raise ValueError.
     """
-    waiting = [value] if _ESCAPED.search(text) else []
+    return bool(_ESCAPED.search(text)) and any(isinstance(one, str) and _UNUSABLE.search(one) for one in walk(value))
+
+
+def walk(value: object) -> Iterator[object]:
+    """Yield a value of JSON or TOML, and all keys and values in it, however deep they are."""
+    waiting = [value]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, str):
-            if _UNUSABLE.search(one):
-                return True
-        elif isinstance(one, dict):
+        yield one
+        if isinstance(one, dict):
             waiting += [*one, *one.values()]
         elif isinstance(one, list):
             waiting += one
-    return False
 
 
 def _decoder() -> json.JSONDecoder:

@@ -279,7 +279,7 @@ def _read_version(shipped: SourceTree) -> str:
         return ""
     version = read_project(shipped.folder).get("version")
     usable = isinstance(version, str) and version.isprintable() and len(version) <= _LONGEST_VERSION
-    return version if isinstance(version, str) and usable else ""
+    return str(version) if usable else ""
 
 
 def _gather_notices(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildpack.app.links import OutsideError, find_inside
-from buildpack.bounded import has_unusable_text, open_regular
+from buildpack.bounded import has_unusable_text, open_regular, walk
 from buildpack.errors import app as errors
 from buildpack.errors import settings as document_errors
 from buildpack.errors import show
@@ -146,22 +146,8 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
     except ValueError:  # int() refuses more than 4300 digits
         raise bad("a number has thousands of digits") from None
     # `tomllib` reads a huge hexadecimal number, but Python refuses to show it.
-    if _holds_huge(document):
+    if any(isinstance(one, int) and one.bit_length() > _MOST_BITS for one in walk(document)):
         raise bad("a number has thousands of digits")
     if has_unusable_text(text, document):
         raise bad(document_errors.UNUSABLE_TEXT)
     return document
-
-
-def _holds_huge(document: dict[str, Any]) -> bool:
-    waiting: list[Any] = [document]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, int):
-            if value.bit_length() > _MOST_BITS:
-                return True
-        elif isinstance(value, dict):
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-    return False

@@ -85,8 +85,7 @@ def bad_entries(bad: Sequence[str]) -> BuildpackError:
 
 
 def misnamed(wanted: str, line: int, name: str) -> str:
-    place = f"Pipfile:{line}" if line else "Pipfile"
-    return f"; if {place} lists it as `{show(wanted)}`, write `{show(name)}` there"
+    return f"; if {_pipfile(line)} lists it as `{show(wanted)}`, write `{show(name)}` there"
 
 
 def refused_variables(refused: Sequence[str], *, file: str) -> BuildpackError:
@@ -252,20 +251,20 @@ def lock_of_another_python(asked: str, origin: str, locked: str) -> Notice:
 
 
 def not_in_lock(wanted: str, line: int) -> str:
-    return f"Pipfile asks for {wanted}; Pipfile.lock does not have it {_of_pipfile(line)}."
+    return f"Pipfile asks for {wanted}; Pipfile.lock does not have it ({_pipfile(line)})."
 
 
 def locked_otherwise(wanted: str, line: int, locked: str) -> str:
-    return f"Pipfile asks for {wanted}; Pipfile.lock pins {locked} {_of_pipfile(line)}."
+    return f"Pipfile asks for {wanted}; Pipfile.lock pins {locked} ({_pipfile(line)})."
 
 
 def locked_for_another_python(wanted: str, line: int, locked: str | None) -> str:
     made = show(locked) if locked else "no version in particular"
-    return f"Pipfile asks for Python {show(wanted)}; Pipfile.lock was made for {made} {_of_pipfile(line)}."
+    return f"Pipfile asks for Python {show(wanted)}; Pipfile.lock was made for {made} ({_pipfile(line)})."
 
 
-def _of_pipfile(line: int) -> str:
-    return f"(Pipfile:{line})" if line else "(Pipfile)"
+def _pipfile(line: int) -> str:
+    return f"Pipfile:{line}" if line else "Pipfile"
 
 
 def credential_in_lock(source: str) -> str:

@@ -25,7 +25,6 @@ _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _OBJECT = re.compile(r"([^\W\d]\w*)(?:(\(.*\))|(\..*))?", re.DOTALL)
 _CALLING = {"uvicorn": "--factory", "granian": "--factory", "waitress-serve": "--call"}
 """Options with which a server calls the object that it serves; it reads no parentheses."""
-_SERVED_WITHOUT_NAME = {"gunicorn": "application"}
 _FINDS_OBJECT = frozenset({"celery", "flask", "dramatiq"})
 """Servers that find the object in a module themselves if the target names none."""
 
@@ -46,7 +45,7 @@ def check_target(serving: Serving, started: Started, files: Files) -> Iterator[B
         yield errors.target_is_path(asked, module_of(module.removeprefix("./")))
         return
     if not colon:
-        expression = _SERVED_WITHOUT_NAME.get(serving.server, "")
+        expression = "application" if serving.server == "gunicorn" else ""
     named = _OBJECT.fullmatch(expression)
     if not _MODULE.fullmatch(module) or (not named and (colon or serving.server not in _FINDS_OBJECT)):
         return

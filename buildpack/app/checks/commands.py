@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from buildpack.app.checks.options import Grammar, parse_options
 from buildpack.dataclass import dataclass, field
@@ -30,45 +29,26 @@ _OPENED = re.compile(r"""(?:[^\s'"\\;|&()<>]|\\.)*['"]""")
 _KEYWORDS = frozenset(
     ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "select")
 ) | frozenset(("{", "}", "!", "[[", ".", "source", "trap", "set", "eval"))
-
-
-class _Wrapper(NamedTuple):
-    """A program that starts another: its options, and the number of operands before the other program."""
-
-    values: str = ""
-    flags: str = ""
-    operands: int = 0
-
-    @property
-    def options(self) -> Grammar:
-        """The options that take a value, and those that do not."""
-        return Grammar(values=frozenset(self.values.split()), flags=frozenset(self.flags.split()), short={})
-
-
-_WRAPPERS = {
-    ("newrelic-admin", "run-program"): _Wrapper(),
-    ("ddtrace-run",): _Wrapper(flags="-d --debug -p --profiling"),
-    ("opentelemetry-instrument",): _Wrapper(),
-    ("nohup",): _Wrapper(),
-    ("time",): _Wrapper(flags="-p"),
-    ("command",): _Wrapper(),
-    ("pipenv", "run"): _Wrapper(),
-    ("poetry", "run"): _Wrapper(),
-    ("uv", "run"): _Wrapper(),
-    ("tini",): _Wrapper("-p -e", "-s -g -v -w"),
-    ("dumb-init",): _Wrapper("-r --rewrite", "-c --single-child -v --verbose"),
-    ("env",): _Wrapper("-u --unset", "-i --ignore-environment"),
-    ("exec",): _Wrapper("-a", "-c -l"),
-    ("timeout",): _Wrapper("-k --kill-after -s --signal", "-v --verbose --foreground --preserve-status", operands=1),
-    ("nice",): _Wrapper("-n --adjustment"),
-    ("ionice",): _Wrapper("-c --class -n --classdata", "-t --ignore"),
-    ("chrt",): _Wrapper(flags="-b -f -i -o -r", operands=1),
-    ("stdbuf",): _Wrapper("-i --input -o --output -e --error"),
-    ("setsid",): _Wrapper(flags="-c --ctty -f --fork -w --wait"),
-    ("flock",): _Wrapper("-w --timeout -E", "-n --nonblock -x -s -o -u -v", operands=1),
-    ("gosu",): _Wrapper(operands=1),
-    ("su-exec",): _Wrapper(operands=1),
+_WRAPPERS: Mapping[tuple[str, ...], tuple[str, str]] = {
+    **dict.fromkeys((("newrelic-admin", "run-program"), ("pipenv", "run"), ("poetry", "run"), ("uv", "run")), ("", "")),
+    **dict.fromkeys((("opentelemetry-instrument",), ("nohup",), ("command",), ("gosu",), ("su-exec",)), ("", "")),
+    ("ddtrace-run",): ("", "-d --debug -p --profiling"),
+    ("time",): ("", "-p"),
+    ("tini",): ("-p -e", "-s -g -v -w"),
+    ("dumb-init",): ("-r --rewrite", "-c --single-child -v --verbose"),
+    ("env",): ("-u --unset", "-i --ignore-environment"),
+    ("exec",): ("-a", "-c -l"),
+    ("timeout",): ("-k --kill-after -s --signal", "-v --verbose --foreground --preserve-status"),
+    ("nice",): ("-n --adjustment", ""),
+    ("ionice",): ("-c --class -n --classdata", "-t --ignore"),
+    ("chrt",): ("", "-b -f -i -o -r"),
+    ("stdbuf",): ("-i --input -o --output -e --error", ""),
+    ("setsid",): ("", "-c --ctty -f --fork -w --wait"),
+    ("flock",): ("-w --timeout -E", "-n --nonblock -x -s -o -u -v"),
 }
+"""Programs that start another, each with its options that take a value, and those that take none."""
+_WITH_OPERAND = frozenset({"timeout", "chrt", "flock", "gosu", "su-exec"})
+"""Those of them that take an operand before the other program."""
 SHELLS = frozenset({"sh", "bash", "dash"})
 _DEEPEST = 3
 
@@ -258,18 +238,19 @@ def _start(
 ) -> list[Invocation] | None:
     rest, own, wrappers = list(words), dict(variables), []
     while name := next((one for one in _WRAPPERS if tuple(rest[: len(one)]) == one), None):
-        wrapper, rest = _WRAPPERS[name], rest[len(name) :]
+        values, flags = (frozenset(words.split()) for words in _WRAPPERS[name])
+        rest = rest[len(name) :]
         wrappers.append(name[0])
         if name[0] == "opentelemetry-instrument":
             rest = _without_options(rest)
         if name[0] == "env" and rest[:1] == ["-"]:
             rest = rest[1:]
-        options = parse_options(rest, wrapper.options, until_operand=True)
+        options = parse_options(rest, Grammar(values=values, flags=flags, short={}), until_operand=True)
         if options is None:
             return None  # an unknown option may take a value
         more, rest = _assignments(options.operands)
         own |= more
-        rest = rest[wrapper.operands :]
+        rest = rest[1:] if name[0] in _WITH_OPERAND else rest
         if not rest or rest[0].startswith("-"):
             return None
     program, arguments = rest[0].removeprefix("/opt/venv/bin/"), rest[1:]
