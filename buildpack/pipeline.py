@@ -32,8 +32,9 @@ from buildpack.steps.assembly import MadeLayer, WheelFetcher
 from buildpack.steps.built import Built, BuiltImage, alone, indexed
 from buildpack.steps.earlier_images import Lookup, Previous
 from buildpack.steps.install_target import layout_for
-from buildpack.steps.planning import Decision, Material, decide, look_up_for_tests, material_for
+from buildpack.steps.planning import Decision, Material, decide, material_for, target_on
 from buildpack.steps.rebuild_reasons import explain_layers, explain_stack
+from buildpack.steps.resolution import look_up_develop
 from buildpack.steps.stack_choice import asks_for_several, choose_stack, platform_of, sibling_of
 from buildpack.steps.stack_compiler import StackCompiler
 
@@ -69,12 +70,7 @@ class Planned:
 
 
 def build(
-    folder: Path,
-    *,
-    options: Options,
-    session: Session,
-    platforms: Sequence[Platform] = (),
-    listener: Listener = SILENT,
+    folder: Path, *, options: Options, session: Session, platforms: Sequence[Platform] = (), listener: Listener = SILENT
 ) -> Built:
     """Build the app in `folder` for each platform; put the image, or the index of several, into the session's store.
 
@@ -121,7 +117,7 @@ def _plan_image(folder: Path, exits: ExitStack, options: Options, session: Sessi
         material = material_for(app, stack, options, session)
         compiler = exits.enter_context(StackCompiler(stack, session, sibling=partial(sibling_of, stack, app, session)))
         if options.tested and stack.machine == session.own_python.machine:
-            look_up_for_tests(app, compiler, session)
+            look_up_develop(app.lock, target_on(compiler, app, session), session)
         previous = lookup.result()
         return Planned(
             app=app,

@@ -130,8 +130,8 @@ def _find(step: str, user: User | None, compiler: StackCompiler, store: Store) -
 
     stack = compiler.stack
     found = compiler.interpreter()
-    if found is None:
-        raise errors.no_interpreter(step, stack.name, str(stack.platform), compiler.why_none())
+    if isinstance(found, str):
+        raise errors.no_interpreter(step, stack.name, str(stack.platform), found)
     if not found.own and stack.machine != os.uname().machine:
         reason = f"the wheels are for {stack.machine}, and this machine is {os.uname().machine}"
         raise errors.no_interpreter(step, stack.name, str(stack.platform), reason)

@@ -23,12 +23,11 @@ from buildpack.python.simple import fetch_files
 from buildpack.python.target import Target
 from buildpack.python.wheel_choice import (
     best_wheel,
+    can_be_built,
     file_version,
-    is_sdist,
     misfits,
     nearest_version,
     only_system,
-    requires_python_fits,
     same_version,
 )
 
@@ -187,11 +186,7 @@ class Resolver:
                 return wheel
             possible.remove(best)
         for file in sorted((*certain, *possible), key=lambda each: each.filename):
-            if (
-                is_sdist(file.filename)
-                and self._fits(file)
-                and (sdist := self._described(Sdist, source, package, file, locked))
-            ):
+            if can_be_built(file, self.target) and (sdist := self._described(Sdist, source, package, file, locked)):
                 return sdist
         return None
 
@@ -206,14 +201,7 @@ class Resolver:
         name = canonical_name(package.name)
         version = file_version(file.filename, name) or package.version or ""
         return describe_file(
-            kind,
-            file,
-            name=name,
-            version=version,
-            client=self.client,
-            folder=self.folder,
-            locked=locked,
-            source=source,
+            kind, file, name=name, version=version, client=self.client, folder=self.folder, locked=locked, source=source
         )
 
     def _explain(
@@ -261,8 +249,7 @@ class Resolver:
 
     def _fits(self, file: IndexFile) -> bool:
         """Return True if a file could be installed, or built, on the target."""
-        buildable = is_sdist(file.filename) and requires_python_fits(file.requires_python, self.target)
-        return buildable or best_wheel([file], self.target) is not None
+        return can_be_built(file, self.target) or best_wheel([file], self.target) is not None
 
 
 def nearest_wheel(package: LockedPackage, client: Client, target: Target) -> str | None:

@@ -25,7 +25,7 @@ from buildpack.python.http import Client, DeniedError, NotFoundError
 from buildpack.python.isolation import RequirementsError
 from buildpack.python.simple import fetch_files
 from buildpack.python.wheel import read_requires
-from buildpack.python.wheel_choice import best_wheel, file_version, is_sdist, requires_python_fits
+from buildpack.python.wheel_choice import best_wheel, can_be_built, file_version, is_sdist
 
 if TYPE_CHECKING:
     from buildpack.python.credentials import SourceUrl
@@ -133,7 +133,7 @@ class _Provider:
         archives: list[_Candidate] = []
         for version in sorted(allowed.filter(by_version), reverse=True):
             best = best_wheel(by_version[version], self.target)
-            archive = next((each for each in by_version[version] if self._can_be_built(each)), None)
+            archive = next((each for each in by_version[version] if can_be_built(each, self.target)), None)
             if chosen := best or archive:
                 candidate = _Candidate(name=name, version=version, file=chosen, source=source, extras=extras)
                 (wheels if best else archives).append(candidate)
@@ -158,12 +158,11 @@ class _Provider:
             for file in offered
             if f"sha256:{file.hashes.get('sha256')}" in pin.hashes
         ]
-        chosen = best_wheel(files, self.target) or next(filter(self._can_be_built, files), None)
+        chosen = best_wheel(files, self.target) or next(
+            (each for each in files if can_be_built(each, self.target)), None
+        )
         if chosen is not None:
             yield _Candidate(name=name, version=Version(pin.version), file=chosen, source=source, extras=extras)
-
-    def _can_be_built(self, file: IndexFile) -> bool:
-        return is_sdist(file.filename) and requires_python_fits(file.requires_python, self.target)
 
     def _offer(self, name: str) -> tuple[SourceUrl, Sequence[IndexFile]]:
         """Return a project's files from the index that the lock names for it, else from the first that knows it."""

@@ -119,6 +119,11 @@ def requires_python_fits(specifier: str, target: Target) -> bool:
     return not specifier or allows_version(specifier, target.version) is not False
 
 
+def can_be_built(file: IndexFile, target: Target) -> bool:
+    """Return True if a file is an archive of sources that allows the target's Python."""
+    return is_sdist(file.filename) and requires_python_fits(file.requires_python, target)
+
+
 def misfits(files: Sequence[IndexFile], target: Target) -> dict[str, list[str]]:
     """Group files that do not fit by the reason; the most helpful reason comes first."""
     reasons: dict[str, list[str]] = {}

@@ -134,11 +134,7 @@ def app_entries(content: AppContent, launch: bytes, *, mtime: int) -> Iterator[E
 
 
 def dependency_entries(
-    planned: PlannedLayer,
-    fetcher: WheelFetcher,
-    *,
-    layout: VenvLayout,
-    compiler: StackCompiler | None,
+    planned: PlannedLayer, fetcher: WheelFetcher, *, layout: VenvLayout, compiler: StackCompiler | None
 ) -> list[Entry]:
     """Return the entries of a dependency layer, with byte code if there is a `compiler`.
 

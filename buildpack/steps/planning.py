@@ -29,7 +29,7 @@ from buildpack.stacks.stack import Stack
 from buildpack.steps import assembly
 from buildpack.steps.earlier_images import Previous, pull_layers
 from buildpack.steps.install_target import InstallTarget, Resolution, layout_for, recall_brought, target_of
-from buildpack.steps.resolution import look_up_develop, resolve
+from buildpack.steps.resolution import resolve
 from buildpack.steps.reuse import NOTHING
 from buildpack.steps.runtime import Runtime, make_runtime, read_launcher
 from buildpack.steps.stack_compiler import StackCompiler
@@ -88,19 +88,8 @@ def material_for(app: App, stack: Stack, options: Options, session: Session) -> 
     )
 
 
-def look_up_for_tests(app: App, compiler: StackCompiler, session: Session) -> None:
-    """Check that the packages that only tests need can be installed on the stack; raises DependencyError."""
-    look_up_develop(app.lock, target_on(compiler, app, session), session)
-
-
 def decide(
-    app: App,
-    material: Material,
-    previous: Previous,
-    *,
-    compiler: StackCompiler,
-    options: Options,
-    session: Session,
+    app: App, material: Material, previous: Previous, *, compiler: StackCompiler, options: Options, session: Session
 ) -> Decision:
     """Decide what the image holds, on the compiler's stack.
 
@@ -122,12 +111,7 @@ def decide(
                 gone |= lost
                 continue
         decision = Decision(
-            plan=planned,
-            resolution=resolution,
-            bytecode=bytecode,
-            known=known,
-            taken=taken,
-            doubts=doubts,
+            plan=planned, resolution=resolution, bytecode=bytecode, known=known, taken=taken, doubts=doubts
         )
         needing = material.hooks and any(layer.kind == "app" for layer in decision.written)
         fewer = NOTHING if needing else claims.without(decision.written)  # hooks need every wheel
@@ -172,13 +156,7 @@ def target_on(compiler: StackCompiler, app: App, session: Session) -> InstallTar
 
 
 def _plan(
-    app: App,
-    stack: Stack,
-    resolution: Resolution,
-    material: Material,
-    *,
-    bytecode: Bytecode,
-    labels: Mapping[str, str],
+    app: App, stack: Stack, resolution: Resolution, material: Material, *, bytecode: Bytecode, labels: Mapping[str, str]
 ) -> Plan:
     layer_format = assembly.FORMAT
     runtime_key = plan.runtime_key(layer_format=layer_format, files=material.runtime.listed(), bytecode=bytecode)

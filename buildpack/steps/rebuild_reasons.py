@@ -104,12 +104,7 @@ def _fingerprint(file: AppFile) -> str:
 
 
 def why_built(
-    planned: PlannedLayer,
-    before: Sequence[Layer],
-    *,
-    old: AppInputs | None,
-    new: AppInputs,
-    uncached: bool = False,
+    planned: PlannedLayer, before: Sequence[Layer], *, old: AppInputs | None, new: AppInputs, uncached: bool = False
 ) -> str:
     """Return all reasons in one line; `before` are the layers of the previous image, empty if there was none.
 

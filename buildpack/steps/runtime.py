@@ -20,14 +20,7 @@ from buildpack.steps.assembly import app_folder
 from buildpack.steps.install_target import layout_for
 from buildpack.steps.stack_compiler import StackCompiler
 
-HONCHO = (
-    "__init__.py",
-    "_version.py",
-    "colour.py",
-    "compat.py",
-    "environ.py",
-    "printer.py",
-)
+HONCHO = ("__init__.py", "_version.py", "colour.py", "compat.py", "environ.py", "printer.py")
 """The modules of honcho that the runner uses. Its command line, its exporters and its own loop are left out."""
 
 MAIN = b"""\

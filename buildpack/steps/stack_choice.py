@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from buildpack.app.python_version import HOST_DEFAULT, newer
 from buildpack.app.read import App
@@ -18,8 +20,13 @@ from buildpack.stacks.platforms import choose_platform, native_platform, parse_p
 from buildpack.stacks.resolve import resolve_stack
 from buildpack.stacks.stack import Stack, StackRequest
 from buildpack.steps.earlier_images import Lookup
-from buildpack.steps.install_target import target_of
-from buildpack.steps.prefetch import Prefetch
+from buildpack.steps.install_target import target_here, target_of
+
+if TYPE_CHECKING:
+    from buildpack.python.target import Target
+
+PATIENCE = 0.05
+"""Seconds. A stack that the store knows is resolved by then, and prefetching would be wasted."""
 
 
 def choose_stack(app: App, earlier: Lookup, options: Options, session: Session) -> Stack:
@@ -89,3 +96,56 @@ def asks_for_several(app: App) -> bool:
     """Return True if the app asks for several platforms. Then its name is reserved for their index."""
     asked = app.settings.platform
     return asked is not None and len(parse_platforms(asked.value)) > 1
+
+
+class Prefetch:
+    """Fetches wheels while the stack ``host`` is still being gathered: its interpreter is known long before its layers.
+
+    This only saves time: the resolution finds the wheels in the store. The thread starts after `PATIENCE`, unless
+    `join` comes first. `earlier` is waited for in it: wheels are not needed if an image has layers to take.
+    """
+
+    def __init__(self, app: App, *, python: str | None, session: Session, earlier: Lookup) -> None:
+        self._earlier = earlier
+        self._app = app
+        self._python = python
+        self._session = session
+        self._target: Target | None = None
+        self._failure: BuildpackError | None = None
+        self._thread = threading.Timer(PATIENCE, self._run)
+        self._thread.daemon = True
+        self._thread.start()
+
+    def join(self, target: Target | None = None) -> None:
+        """Wait for the thread; raises its error if it fetched for this target."""
+        self._thread.cancel()
+        self._thread.join()
+        if self._failure is not None and self._target == target:
+            raise self._failure
+
+    def cancel(self) -> None:
+        """Do not start the thread. A thread that was started ends with this process."""
+        self._thread.cancel()
+
+    def _run(self) -> None:
+        try:
+            self._fetch()
+        except BuildpackError as failure:
+            self._failure = failure
+        except Exception:  # noqa: BLE001  the resolution meets the same bug, where it can be reported
+            return
+
+    def _fetch(self) -> None:
+        if self._earlier.result().layers:
+            return
+        from buildpack.python.build_settings import read_settings
+        from buildpack.stacks.find_python import find_python
+        from buildpack.steps.wheel_search import WheelSearch
+
+        app, session = self._app, self._session
+        own = session.own_python.executable
+        host = find_python(self._python, environ=session.environ, own=own, store=session.store)
+        if host is not None and host.glibc is not None and app.lock.packages:
+            target = target_here(host, settings=read_settings(app, session.environ))
+            self._target = target.target
+            WheelSearch(app.lock, target, session, app.folder).fetch(app.lock.packages)

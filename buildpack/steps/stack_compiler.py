@@ -75,36 +75,41 @@ class StackCompiler:
         if reason := unsupported(python.version, python.cache_tag):
             return reason
         compiler = self._start()
-        if compiler is None:
-            assert isinstance(self._found, str)
-            return self._found
-        return compiler.probe()
+        return compiler if isinstance(compiler, str) else compiler.probe()
 
-    def _start(self) -> Compiler | None:
+    def _start(self) -> Compiler | str:
         from buildpack.python.bytecode import Compiler
-        from buildpack.stacks.run_python import start_interpreter
 
         with self._lock:
-            if self._compiler is None and self._found is None:
-                self._found = start_interpreter(
-                    self.stack, self._store, self._environ, sibling=self._sibling, transport=self._transport
+            if self._compiler is None:
+                python, found = self.stack.python, self._find()
+                if isinstance(found, str):
+                    return found
+                self._compiler = Compiler(
+                    CompilingPython(
+                        argv=found.argv, version=python.version, cache_tag=python.cache_tag, environ=found.env
+                    ),
+                    folder=self._store.folder("bytecode"),
+                    scratch=self._store.folder("tmp"),
+                    jobs=os.cpu_count() or 1,
+                    fresh=self._store.ignore_facts,
                 )
-                if isinstance(found := self._found, Interpreter):
-                    version, cache_tag = self.stack.python.version, self.stack.python.cache_tag
-                    self._compiler = Compiler(
-                        CompilingPython(argv=found.argv, version=version, cache_tag=cache_tag, environ=found.env),
-                        folder=self._store.folder("bytecode"),
-                        scratch=self._store.folder("tmp"),
-                        jobs=os.cpu_count() or 1,
-                        fresh=self._store.ignore_facts,
-                    )
             return self._compiler
 
-    def submit(self, wheel: str, sources: Sequence[Entry]) -> Compilation | None:
-        """Begin to compile a wheel's modules, once; `wheel` is its SHA-256. Return None if no interpreter runs."""
+    def _find(self) -> Interpreter | str:
+        from buildpack.stacks.run_python import start_interpreter
+
+        if self._found is None:
+            self._found = start_interpreter(
+                self.stack, self._store, self._environ, sibling=self._sibling, transport=self._transport
+            )
+        return self._found
+
+    def submit(self, wheel: str, sources: Sequence[Entry]) -> Compilation | str:
+        """Begin to compile a wheel's modules, once; `wheel` is its SHA-256. Return why no interpreter runs if none does."""
         compiler = self._start()
-        if compiler is None:
-            return None
+        if isinstance(compiler, str):
+            return compiler
         with self._lock:
             if wheel not in self._submitted:
                 self._submitted[wheel] = compiler.submit(wheel, sources)
@@ -113,8 +118,8 @@ class StackCompiler:
     def entries(self, wheel: str, sources: Sequence[Entry]) -> tuple[Entry, ...]:
         """Wait for a wheel's byte code; raises MachineError if the interpreter fails."""
         compilation = self.submit(wheel, sources)
-        if compilation is None:
-            raise errors.compiling_failed(self.why_none())
+        if isinstance(compilation, str):
+            raise errors.compiling_failed(compilation)
         try:
             return compilation.result()
         except CompileError as error:
@@ -130,13 +135,11 @@ class StackCompiler:
             if self._builder is not None:
                 return self._builder
         found = self.interpreter()
-        return found if found is None or not found.own else bring_base(self.stack, found, self._store, choose_user())
+        if isinstance(found, str):
+            return None
+        return bring_base(self.stack, found, self._store, choose_user()) if found.own else found
 
-    def interpreter(self) -> Interpreter | None:
-        """Return the stack's own Python, or one of exactly its version; None if none runs here."""
-        self._start()
-        return self._found if isinstance(self._found, Interpreter) else None
-
-    def why_none(self) -> str:
-        """Return the reason why `interpreter` returned None."""
-        return self._found if isinstance(self._found, str) else "no interpreter was started"
+    def interpreter(self) -> Interpreter | str:
+        """Return the stack's own Python, or one of exactly its version; else the reason why none runs here."""
+        with self._lock:
+            return self._find()

@@ -44,11 +44,7 @@ def with_develop(image: Image, app: App, stack: Stack, session: Session) -> Imag
     added = [*_packages(image, app, stack, session), *_files(app, session)]
     body: Any = json.loads(image.config)
     return assemble(
-        [*image.layers, *added],
-        platform=stack.platform,
-        created=body["created"],
-        config=body["config"],
-        annotations={},
+        [*image.layers, *added], platform=stack.platform, created=body["created"], config=body["config"], annotations={}
     )
 
 

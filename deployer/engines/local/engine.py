@@ -206,7 +206,7 @@ def _virtual_environment(
             listener.warn(errors.another_python(venv, found, asked.version, asked.origin))
         return venv
     from buildpack.session import open_session
-    from buildpack.steps.local import Wanted, make_environment
+    from buildpack.steps.environments import Wanted, make_environment
 
     begin = time.monotonic()
     opened = store()

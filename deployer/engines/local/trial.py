@@ -25,7 +25,7 @@ from buildpack.oci.compression import gunzip
 from buildpack.oci.image import LAYER_TAR
 from buildpack.plan import APP_ROOT
 from buildpack.session import Session
-from buildpack.steps.local import Wanted, check_environment, make_environment
+from buildpack.steps.environments import Wanted, check_environment, make_environment
 from buildpack.steps.test_image import held_back
 from buildpack.system.processes import User, acting_as, hide_process
 from buildpack.system.unprivileged import choose_user, give, reachable_path, workplace

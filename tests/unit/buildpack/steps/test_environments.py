@@ -15,7 +15,7 @@ from buildpack.app.pipfile_lock import parse_lock
 from buildpack.errors import BuildpackError
 from buildpack.oci.store import Store
 from buildpack.session import open_session
-from buildpack.steps.local import Wanted, make_environment
+from buildpack.steps.environments import Wanted, make_environment
 
 EMPTY = {
     "_meta": {"hash": {"sha256": "0" * 64}, "pipfile-spec": 6, "requires": {}, "sources": []},
@@ -78,7 +78,7 @@ def test_a_known_environment_takes_no_process_and_imports_nothing_heavy(lock, tm
 import json, os, sys
 from pathlib import Path
 from buildpack.app.pipfile_lock import parse_lock
-from buildpack.steps.local import Wanted, make_environment
+from buildpack.steps.environments import Wanted, make_environment
 from buildpack.oci.store import Store
 from buildpack.session import open_session
 wanted = Wanted(lock=parse_lock(sys.argv[1]), app=Path(), python=None)
