@@ -23,13 +23,10 @@ _LARGEST = 64 << 20
 _MANIFEST = {"paths", "version", "hash"}
 
 
-def is_unknown(outcome: Outcome) -> bool:
-    """Return True if the project has no such command; `why_unknown` gives the reason."""
-    return outcome.code != 0 and any(line.startswith("Unknown command: 'collectstatic'") for line in outcome.lines)
-
-
 def why_unknown(outcome: Outcome) -> str:
-    """Return why the project has no such command."""
+    """Return why the project has no such command; empty if it has."""
+    if outcome.code == 0 or not any(line.startswith("Unknown command: 'collectstatic'") for line in outcome.lines):
+        return ""
     if "No Django settings specified." in outcome.lines:
         return "DJANGO_SETTINGS_MODULE is not set; set it in manage.py, or for the build with --build-env"
     return "django.contrib.staticfiles is not among the installed apps"

@@ -192,9 +192,8 @@ class Preparation:
         if step.kind == "collectstatic":
             from buildpack.hooks import collectstatic
 
-            if collectstatic.is_unknown(outcome):
-                note = f"skipped: {collectstatic.why_unknown(outcome)}"
-                self.session.observer(Progress(stage="hooks", done=0, item=step.name, line=note))
+            if why := collectstatic.why_unknown(outcome):
+                heard(f"skipped: {why}")
                 return
             if outcome.code == 0:
                 before = {file.path: file.content for file in self.material.content.files}
@@ -213,14 +212,9 @@ def _command(step: Step, folders: Mapping[str, Path], environment: Mapping[str, 
     if not os.path.isfile(folder / step.path):
         return []
     if step.kind == "nltk":
-        return [f"{python.folder}/bin/python", "-c", _NLTK, *_listed(folder, step.path)]
+        return [f"{python.folder}/bin/python", "-c", _NLTK, *(read_text(folder, step.path) or "").split()]
     given = [str(folders[name]) for name in ("app", "cache", "env")]  # as on Heroku: BUILD_DIR CACHE_DIR ENV_DIR
     return [*_start_of(folder / step.path, environment["PATH"]), *given]
-
-
-def _listed(folder: Path, name: str) -> list[str]:
-    """Return the words of a list in the app's copy."""
-    return (read_text(folder, name) or "").split()
 
 
 def _failed(step: Step, outcome: Outcome, secrets: Sequence[str]) -> Exception:

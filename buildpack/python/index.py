@@ -85,16 +85,17 @@ class Resolver:
 
     def find(self, package: LockedPackage) -> WheelFile | Unbuilt:
         """Find a package's wheel, or what to build it from, on the indexes."""
-        found = None if _is_elsewhere(package) else self._recalled_sdist(package)
-        if found is None and not _is_elsewhere(package):
-            chosen = self._find(package, locked_hashes(package))
-            if isinstance(chosen, WheelFile):
-                self.remember("wheel", self._key(package), chosen.render())
-                self.resolved(chosen)
-                return chosen
+        if package.git or package.path or package.file:
+            return Unbuilt(package=package)
+        if (known := self._recalled_sdist(package)) is not None:
+            return Unbuilt(package=package, sdist=known)
+        chosen = self._find(package, locked_hashes(package))
+        if isinstance(chosen, Sdist):
             self.remember("sdist", self._key(package), asdict(chosen))
-            found = chosen
-        return Unbuilt(package=package, sdist=found)
+            return Unbuilt(package=package, sdist=chosen)
+        self.remember("wheel", self._key(package), chosen.render())
+        self.resolved(chosen)
+        return chosen
 
     def make(self, found: WheelFile | Unbuilt) -> WheelFile:
         """Build what is not a wheel yet; the builder may remember its wheel from an earlier build."""
@@ -299,7 +300,3 @@ def is_of_another_version(file: IndexFile, package: LockedPackage) -> bool:
     if one is None or other is None:
         return False
     return one != other and (other.local is not None or parse_version(one.public) != other)
-
-
-def _is_elsewhere(package: LockedPackage) -> bool:
-    return bool(package.git or package.path or package.file)

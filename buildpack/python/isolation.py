@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from buildpack.errors.build import unreachable_interpreter
@@ -25,19 +25,18 @@ _ASK = "import platform; print(platform.python_version(), platform.machine(), *p
 
 
 class BuildFailedError(Exception):
-    """A step failed; `output` may hold credentials."""
+    """A step failed, or no package fulfils a requirement; `output` may hold credentials."""
 
     def __init__(self, output: str) -> None:
         super().__init__()
         self.output = output
 
 
-class RequirementsError(Exception):
-    """No package fulfils a build's requirement; the text names the requirement and who has it."""
-
-
 Provide = Callable[[Sequence[str]], Sequence[Path]]
-"""Returns the verified wheels that fulfil a build's requirements, and the wheels that these require in turn."""
+"""Returns the verified wheels that fulfil a build's requirements, and the wheels that these require in turn.
+
+Raises BuildFailedError if no package fulfils one.
+"""
 
 
 def inspect(argv: Sequence[str], environ: Mapping[str, str]) -> Target:
@@ -100,23 +99,16 @@ def build_in_isolation(
     try:
         builder = ProjectBuilder(project, str(python), runner=run)
         wanted = builder.build_system_requires
-        wheels = _provided(provide, wanted)
+        wheels = provide(sorted(wanted))
         _make_environment(place / "venv", wheels, interpreter, version)
         more = builder.get_requires_for_build("wheel")
-        if more and (added := _provided(provide, {*wanted, *more})) != wheels:
+        if more and (added := provide(sorted({*wanted, *more}))) != wheels:
             # In the same place: a new builder would read pyproject.toml again, after the project's code ran.
             shutil.rmtree(place / "venv")
             _make_environment(place / "venv", added, interpreter, version)
         return place / "out" / Path(builder.build("wheel", str(place / "out"))).name
     except (BuildBackendException, BuildException, FailedProcessError) as error:
         raise BuildFailedError("".join(output) or str(error)) from None
-
-
-def _provided(provide: Provide, wanted: Iterable[str]) -> Sequence[Path]:
-    try:
-        return provide(sorted(wanted))
-    except RequirementsError as error:
-        raise BuildFailedError(str(error)) from None
 
 
 def _call(

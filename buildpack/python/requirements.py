@@ -22,7 +22,7 @@ from buildpack.python.build_settings import BuildSettings
 from buildpack.python.fetch import describe_file, fetch_file
 from buildpack.python.files import IndexFile, LockedFile, Sdist, WheelFile
 from buildpack.python.http import Client, DeniedError, NotFoundError
-from buildpack.python.isolation import RequirementsError
+from buildpack.python.isolation import BuildFailedError
 from buildpack.python.simple import fetch_files
 from buildpack.python.wheel import read_requires
 from buildpack.python.wheel_choice import best_wheel, can_be_built, file_version, is_sdist
@@ -84,7 +84,7 @@ class _Provider:
         wanted = list(requirements[identifier])
         refused = {candidate.file.filename for candidate in incompatibilities[identifier]}
         if addressed := next((each for each in wanted if each.url), None):
-            raise RequirementsError(f"{addressed} names an address, and builds get packages of an index only")
+            raise BuildFailedError(f"{addressed} names an address, and builds get packages of an index only")
         allowed = SpecifierSet()
         for requirement in wanted:
             allowed &= requirement.specifier
@@ -203,7 +203,7 @@ class _Provider:
             source=candidate.source,
         )
         if found is None:
-            raise RequirementsError(f"{file.filename} is not the file that its index promises")
+            raise BuildFailedError(f"{file.filename} is not the file that its index promises")
         return found
 
 
@@ -212,7 +212,7 @@ def resolve_requirements(
 ) -> tuple[WheelFile, ...]:
     """Return the wheels, by name, that fulfil the requirements and the requirements of those wheels in turn.
 
-    Raises RequirementsError, or DependencyError if an index cannot be asked.
+    Raises BuildFailedError, or DependencyError if an index cannot be asked.
     """
     wanted = sorted(set(texts))
     if not wanted:
@@ -225,9 +225,9 @@ def resolve_requirements(
     try:
         result = resolver.resolve(list(_applying(wanted, target, frozenset())), max_rounds=_ROUNDS)
     except resolvelib.ResolutionImpossible as impossible:
-        raise RequirementsError(_explain(impossible.causes)) from None
+        raise BuildFailedError(_explain(impossible.causes)) from None
     except resolvelib.ResolutionTooDeep:
-        raise RequirementsError("no versions that agree were found; too many were tried") from None
+        raise BuildFailedError("no versions that agree were found; too many were tried") from None
     return tuple(provider.wheel(result.mapping[name]) for name in sorted(result.mapping))
 
 
@@ -235,14 +235,14 @@ def _applying(texts: Iterable[str], target: Target, extras: frozenset[str]) -> I
     for text in texts:
         requirement = parse_requirement(text)
         if requirement is None:
-            raise RequirementsError(f"a requirement cannot be read: {text[:_SHOWN]}")
+            raise BuildFailedError(f"a requirement cannot be read: {text[:_SHOWN]}")
         marker = requirement.marker
         try:
             applies = marker is None or any(
                 marker.evaluate({**target.environment, "extra": each}) for each in ("", *extras)
             )
         except (UndefinedComparison, UndefinedEnvironmentName):
-            raise RequirementsError(f"a requirement's marker cannot be compared: {text[:_SHOWN]}") from None
+            raise BuildFailedError(f"a requirement's marker cannot be compared: {text[:_SHOWN]}") from None
         if applies:
             yield requirement
 

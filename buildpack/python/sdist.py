@@ -31,7 +31,6 @@ from buildpack.python.http import Client
 from buildpack.python.index import Recall, Remember, is_of_another_version, nearest_wheel
 from buildpack.python.isolation import (
     BuildFailedError,
-    RequirementsError,
     build_in_isolation,
     inspect,
     own_libc,
@@ -257,7 +256,7 @@ def _requirements(wanted: Sequence[str], here: Target, bench: Workbench) -> tupl
 
     def build(archive: Sdist) -> WheelFile:
         if below.depth > _DEEPEST:
-            raise RequirementsError(
+            raise BuildFailedError(
                 f"the build of {archive.filename} requires itself, or a chain of more than {_DEEPEST} builds"
             )
         required = LockedPackage(name=archive.name, version=archive.version, hashes=(f"sha256:{archive.sha256}",))

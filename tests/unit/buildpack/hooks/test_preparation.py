@@ -15,7 +15,7 @@ import pytest
 from buildpack.app.hook_programs import plan_hooks
 from buildpack.app.read import App, read_app
 from buildpack.app.source import SourceFile
-from buildpack.hooks.collectstatic import find_remedies, is_unknown, settle_manifests
+from buildpack.hooks.collectstatic import find_remedies, settle_manifests, why_unknown
 from buildpack.system.processes import Outcome, User, acting_as
 from buildpack.system.unprivileged import choose_user, is_reachable, reachable_folder
 from tests.conftest import missing
@@ -132,7 +132,7 @@ def test_output_that_suggests_nothing():
 @pytest.mark.parametrize(("code", "line", "unknown"), [(1, "", False), (1, "Unknown", True), (0, "Unknown", False)])
 def test_a_command_that_is_not_there(code, line, unknown):
     lines = (f"{line} command: 'collectstatic'", "Type 'manage.py help' for usage.")
-    assert is_unknown(Outcome(code=code, lines=lines)) is unknown
+    assert bool(why_unknown(Outcome(code=code, lines=lines))) is unknown
 
 
 def test_manifests_are_sorted_and_nothing_else_is_touched(tmp_path):

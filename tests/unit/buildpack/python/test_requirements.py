@@ -6,7 +6,7 @@ import pytest
 
 from buildpack.python.build_settings import NO_SETTINGS
 from buildpack.python.http import Client
-from buildpack.python.isolation import RequirementsError
+from buildpack.python.isolation import BuildFailedError
 from buildpack.python.requirements import resolve_requirements
 from buildpack.python.target import Target
 
@@ -22,7 +22,7 @@ HERE = Target(version="3.11.2", machine="x86_64", libc=("glibc", 2, 36))
     ],
 )
 def test_a_requirement_that_cannot_be_read(text, reason, tmp_path):
-    with Client([], {}) as client, pytest.raises(RequirementsError) as error:
+    with Client([], {}) as client, pytest.raises(BuildFailedError) as error:
         resolve_requirements([text], target=HERE, client=client, folder=tmp_path, settings=NO_SETTINGS, build=None)
-    assert str(error.value).startswith(reason)
-    assert len(str(error.value)) < 300
+    assert error.value.output.startswith(reason)
+    assert len(error.value.output) < 300
