@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from benchmarks.synthetic import MB, serve, small_wheel, write_wheel
 from benchmarks.synthetic import write_app as write_large_app
-
 from buildpack.oci.store import Store
 from tests.support.command import EXAMPLES, ROOT
 from tests.support.tiny import with_stack, write_app
