@@ -106,7 +106,7 @@ class StackCompiler:
         return self._found
 
     def submit(self, wheel: str, sources: Sequence[Entry]) -> Compilation | str:
-        """Begin to compile a wheel's modules, once; `wheel` is its SHA-256. Without an interpreter return the reason."""
+        """Begin to compile a wheel's modules, once; `wheel` is its SHA-256. Without an interpreter return why."""
         compiler = self._start()
         if isinstance(compiler, str):
             return compiler
