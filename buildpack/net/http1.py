@@ -110,7 +110,7 @@ class Response:
         pieces: list[bytes] = []
         while size > 0 and not self.ended:
             try:
-                piece = self._read_chunked(size) if self._chunked else self._read_plain(size)
+                piece = self._read_piece(size)
             except OSError:
                 if not pieces:
                     raise
@@ -176,30 +176,23 @@ class Response:
             raise MalformedError(f"it promises {length[:40]!r} bytes")
         return size
 
-    def _read_plain(self, size: int) -> bytes:
-        """Return bytes of the body that have arrived; empty at its end."""
-        piece = self._file.read1(size if self._left is None else min(size, self._left))
-        if self._left is not None:
-            if not piece:
-                raise CutError("the connection was cut")
-            self._left -= len(piece)
-        self.ended = self._left == 0 or not piece
-        return piece
-
-    def _read_chunked(self, size: int) -> bytes:
-        """Return bytes of this chunk or the next; empty after the last one (RFC 9112, 7.1)."""
-        assert self._left is not None
-        if self._left == 0:
+    def _read_piece(self, size: int) -> bytes:
+        """Return bytes of the body, or of one of its chunks (RFC 9112, 7.1), that have arrived; empty at its end."""
+        if self._chunked and self._left == 0:
             self._left = self._next_chunk()
             if self._left == 0:
                 self.ended = True
                 return b""
-        piece = self._file.read1(min(size, self._left))
+        piece = self._file.read1(size if self._left is None else min(size, self._left))
+        if self._left is None:
+            self.ended = not piece
+            return piece
         if not piece:
             raise CutError("the connection was cut")
         self._left -= len(piece)
-        if self._left == 0:
+        if self._left == 0 and self._chunked:
             self._file.readline(_LINE_LIMIT)
+        self.ended = self._left == 0 and not self._chunked
         return piece
 
     def _next_chunk(self) -> int:

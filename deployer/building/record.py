@@ -142,6 +142,7 @@ def is_loaded(names: Sequence[str], ids: Sequence[str], environ: Mapping[str, st
 
     If the engine does not answer, it returns False.
     """
+    from contextlib import closing
     from urllib.parse import quote
 
     from buildpack.errors import BuildpackError
@@ -152,11 +153,8 @@ def is_loaded(names: Sequence[str], ids: Sequence[str], environ: Mapping[str, st
         endpoint = find_engine(environ)
         if endpoint is None:
             return False
-        connection = Connection(endpoint, timeout=_PATIENCE)
-        try:
+        with closing(Connection(endpoint, timeout=_PATIENCE)) as connection:
             answers = (connection.ask("GET", f"/images/{quote(name, safe='/:@')}/json").object() for name in names)
             return all(str(answer.get("Id", "")).removeprefix("sha256:") in ids for answer in answers)
-        finally:
-            connection.close()
     except (BuildpackError, OSError):
         return False

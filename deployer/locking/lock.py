@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildpack.bounded import parse_json
+from buildpack.bounded import objects_in, parse_json
 from buildpack.dataclass import dataclass, field
 from buildpack.errors.app import no_such_folder
 from buildpack.system.guard import Guard
@@ -175,8 +175,7 @@ def _check_variables(pipfile: Pipfile) -> None:
     """Refuse the variables that `buildpack.app.indexes.check_variables` refuses, because pipenv would send them."""
     from buildpack.app.indexes import check_variables
 
-    listed = pipfile.document.get("source")
-    sources = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    sources = objects_in(pipfile.document.get("source"))
     packages = [each for section in ("default", *pipfile.categories) for each in pipfile.wanted(section)]
     check_variables(
         {f"the source `{each.get('name', '')}`": str(each.get("url", "")) for each in sources},

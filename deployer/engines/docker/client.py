@@ -75,11 +75,8 @@ def explain(error: Any) -> str:
 def connect(endpoint: Endpoint) -> Client:
     """Connect to an engine; raises EngineError if it does not answer."""
     # Not the SDK's `version="auto"`: Podman starts dozens of programs before it answers `/version`.
-    connection = Connection(endpoint, timeout=_PING_SECONDS)
-    try:
+    with contextlib.closing(Connection(endpoint, timeout=_PING_SECONDS)) as connection:
         answer = connection.ask("GET", "/_ping")
-    finally:
-        connection.close()
     if answer.failure:
         raise errors.engine_failed(str(endpoint), answer.failure)
     if "api-version" not in answer.headers:
