@@ -102,9 +102,7 @@ def has_blob(connection: RepositoryClient, digest: Digest) -> bool:
 
 def may_push(connection: RepositoryClient) -> None:
     """Begin an upload and cancel it; raises StackError if the registry refuses it."""
-    response = connection.send("POST", connection.url("/blobs/uploads/"))
-    connection.transport.finish(response)
-    _cancel(connection, _session(connection, response))
+    _cancel(connection, _begin(connection))
 
 
 def upload(connection: RepositoryClient, source: Source, *, mount: str = "", assume_missing: bool = False) -> Outcome:
@@ -145,7 +143,7 @@ class _Upload:
             before = self._session.offset if self._session else 0
             wait: float | None = 0.0
             try:
-                session = self._session or self._begin()
+                session = self._session = self._session or _begin(self._connection)
                 aim = self._end(session)
                 if self._advance(session):
                     return
@@ -166,12 +164,6 @@ class _Upload:
                 self._connection.transport.sleep(wait)
         digest = str(self._source.digest)
         raise errors.upload_cut(self._connection.origin, digest, self._source.size, self._reason, troubles)
-
-    def _begin(self) -> _Session:
-        response = self._connection.send("POST", self._connection.url("/blobs/uploads/"))
-        self._connection.transport.finish(response)
-        self._session = _session(self._connection, response)
-        return self._session
 
     def _advance(self, session: _Session) -> bool:
         """Send the next piece; return True once the registry confirms the whole blob."""
@@ -279,6 +271,12 @@ def _mount(connection: RepositoryClient, digest: Digest, source: str) -> _Sessio
         return _session(connection, response) if response.status == 202 else None
     except StackError:
         return None
+
+
+def _begin(connection: RepositoryClient) -> _Session:
+    response = connection.send("POST", connection.url("/blobs/uploads/"))
+    connection.transport.finish(response)
+    return _session(connection, response)
 
 
 def _session(connection: RepositoryClient, response: Response) -> _Session:
