@@ -1,6 +1,6 @@
 """Read the settings of an app: from a flag, ``DEPLOY_*``, ``deploy.toml``, or the default, in this order.
 
-To add a setting, add a row to `_KEYS` and a field to `Settings`.
+To add a setting, add a row to `_KEYS`, a field to `Settings`, and its description to `errors/settings.py`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from buildpack.app.app_json import AppJson, check_variable
 from buildpack.app.links import OutsideError, find_inside
@@ -56,31 +56,14 @@ _PLATFORMS = re.compile(rf"{_PLATFORM}(?:, *{_PLATFORM})*")
 _STACK = re.compile(r"host|(?:oci|archive):.+|(?!(?:oci|archive):)[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 
 
-class _Key(NamedTuple):
-    """A setting: a test of its values, their description, and whether a list of values is allowed."""
-
-    accepts: Callable[[str], bool]
-    wanted: str
-    several: bool = False
-
-
-_KEYS: Mapping[str, _Key] = {
-    "name": _Key(
-        lambda value: len(value) <= 128 and _NAME.fullmatch(value) is not None,
-        "An image's name holds lower-case letters, digits, and single `.`, `_`, `-` or `/` between them.",
-    ),
-    "stack": _Key(
-        lambda value: value.isprintable() and _STACK.fullmatch(value) is not None,
-        "A stack is `host`, an image such as `python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.",
-    ),
-    "platform": _Key(
-        lambda value: _PLATFORMS.fullmatch(value) is not None,
-        "A platform is `linux/amd64`, `linux/arm64` or the like; commas separate several.",
-        several=True,
-    ),
+_KEYS: Mapping[str, Callable[[str], bool]] = {
+    "name": lambda value: len(value) <= 128 and _NAME.fullmatch(value) is not None,
+    "stack": lambda value: value.isprintable() and _STACK.fullmatch(value) is not None,
+    "platform": lambda value: _PLATFORMS.fullmatch(value) is not None,
 }
-
-
+"""The settings, each with a test of its values."""
+_LISTS = ("platform",)
+"""Settings that a file may give as a list."""
 _KNOWN = (*sorted(_KEYS), _VARIABLES)
 """The keys of deploy.toml, as messages list them."""
 
@@ -102,11 +85,10 @@ def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[st
         elif key in from_file:
             found[key] = from_file[key]
     for key, setting in found.items():
-        if not _KEYS[key].accepts(setting.value):
+        if not _KEYS[key](setting.value):
             suggested = name_of_folder(setting.value) if key == "name" else ""
-            wanted = _KEYS[key].wanted
             shown = repr(setting.value[:80])
-            problems.append(errors.bad_setting(key, setting.origin, shown, wanted, suggested=suggested or ""))
+            problems.append(errors.bad_setting(key, setting.origin, shown, suggested=suggested or ""))
         elif key == "stack" and _is_almost_host(setting.value):
             problems.append(errors.almost_host(setting.origin, setting.value))
     if "name" not in found:
@@ -118,7 +100,7 @@ def read_settings(folder: Path, *, environ: Mapping[str, str], flags: Mapping[st
     if problems:
         raise together(problems)
     title = from_file.get("name")
-    return Settings(**found, title=title.value if title and _KEYS["name"].accepts(title.value) else "")
+    return Settings(**found, title=title.value if title and _KEYS["name"](title.value) else "")
 
 
 def read_build_env(folder: Path, app_json: AppJson) -> Mapping[str, str]:
@@ -181,11 +163,11 @@ def _read_file(folder: Path, problems: list[BuildpackError]) -> dict[str, Settin
         place = f"{FILE}:{_line(text or '', key)}"
         if key not in _KEYS:
             problems.append(errors.unknown_setting(place, key, _nearest(key), _KNOWN))
-        elif _KEYS[key].several and isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        elif key in _LISTS and isinstance(value, list) and value and all(isinstance(one, str) for one in value):
             found[key] = Setting(value=",".join(value), origin=place)
         elif not isinstance(value, str):
-            kind = "a string or a list of strings" if _KEYS[key].several else "a string"
-            problems.append(errors.bad_setting(key, place, _toml(value), f"It must be {kind}. {_KEYS[key].wanted}"))
+            kind = "a string or a list of strings" if key in _LISTS else "a string"
+            problems.append(errors.bad_setting(key, place, _toml(value), kind=kind))
         else:
             found[key] = Setting(value=value, origin=place)
     if "stack" in found:

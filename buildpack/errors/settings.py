@@ -45,7 +45,16 @@ def unknown_setting(place: str, key: str, nearest: str | None, known: Sequence[s
     )
 
 
-def bad_setting(key: str, origin: str, found: str, wanted: str, *, suggested: str = "") -> BuildpackError:
+_WANTED = {
+    "name": "An image's name holds lower-case letters, digits, and single `.`, `_`, `-` or `/` between them.",
+    "stack": "A stack is `host`, an image such as `python:3.13-slim`, `oci:FOLDER` or `archive:FILE`.",
+    "platform": "A platform is `linux/amd64`, `linux/arm64` or the like; commas separate several.",
+}
+
+
+def bad_setting(key: str, origin: str, found: str, *, kind: str = "", suggested: str = "") -> BuildpackError:
+    """`kind` is the type that the value does not have."""
+    wanted = f"It must be {kind}. {_WANTED[key]}" if kind else _WANTED[key]
     if not file_of(origin):
         hint = f"give {origin} another value" + (f", such as `{suggested}`." if suggested else ".")
         return UsageError(f"{origin} cannot be {show(found)}", why=wanted, hint=hint)

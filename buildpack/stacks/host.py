@@ -207,10 +207,12 @@ def _gather(
 
 
 def _facts(python: HostPython, like: Elf, lower: HostFiles, *, sonames: set[str]) -> Facts:
-    executable = f"/usr/local/bin/python{python.series}"
+    from buildpack.stacks.facts import musl_version
+
+    executable, loader = f"/usr/local/bin/python{python.series}", Path(os.path.realpath(like.interpreter))
     return Facts(
         python=StackPython(version=python.version, executable=executable, cache_tag=python.cache_tag),
-        libc=_libc(python, like.interpreter),
+        libc=python.glibc or musl_version(loader.read_bytes()) or ("musl", 1, 1),
         machine=like.machine,
         sonames=frozenset({*sonames, Path(like.interpreter).name}),
         passwd=lower.text("etc/passwd"),
@@ -262,11 +264,3 @@ def _write(store: Store, entries: list[Entry]) -> Layer:
         made = write_layer(entries, blob)
         blob.commit(made.digest)
     return made
-
-
-def _libc(python: HostPython, loader: str) -> tuple[str, int, int]:
-    if glibc := python.glibc:
-        return glibc
-    from buildpack.stacks.facts import musl_version
-
-    return musl_version(Path(os.path.realpath(loader)).read_bytes()) or ("musl", 1, 1)
