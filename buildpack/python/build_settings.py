@@ -90,12 +90,9 @@ class BuildSettings:
         return pinned == self.pinned(names_in(pinned))
 
     def _hash_pins(self, names: Iterable[str]) -> str:
-        pins = [(name, self._pin(name)) for name in sorted(names)]
+        found = ((name, self.pins.get(name)) for name in sorted(names))
+        pins = [(name, pin and [pin.version, sorted(pin.hashes)]) for name, pin in found]
         return hashlib.sha256(repr(pins).encode()).hexdigest()[:32]
-
-    def _pin(self, name: str) -> list[object] | None:
-        package = self.pins.get(name)
-        return None if package is None else [package.version, sorted(package.hashes)]
 
 
 def names_in(pinned: str) -> list[str]:

@@ -19,7 +19,6 @@ from buildpack.system.temporary import create_temporary, make_folder
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from types import TracebackType
 
     import requests
 
@@ -285,9 +284,7 @@ class Downloads:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)

@@ -31,8 +31,6 @@ from buildpack.python.credentials import (
 )
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import requests
 
     from buildpack.app.indexes import Source
@@ -102,9 +100,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._session is not None:
             self._session.close()
             self._session = None

@@ -142,9 +142,11 @@ class Resolver:
         seen: list[IndexFile] = []
         missing: list[str] = []
         denied: tuple[SourceUrl, DeniedError] | None = None
+        # Files with another sha256 can be skipped only if the lock has no other kind of hash.
+        wanted = locked["sha256"] if set(locked) == {"sha256"} else None
         for source in self._sources(package):
             try:
-                files = self._files(source, package, locked)
+                files = fetch_files(self.client, source, canonical_name(package.name), wanted=wanted)
             except NotFoundError:
                 missing.append(f"{source.url}{canonical_name(package.name)}/")
                 continue
@@ -162,13 +164,6 @@ class Resolver:
             by, refusal = denied
             raise refusal.explain(package.name, f"{by.url}{canonical_name(package.name)}/", by.name)
         raise self._explain(package, locked, seen, missing)
-
-    def _files(
-        self, source: SourceUrl, package: LockedPackage, locked: Mapping[str, Collection[str]]
-    ) -> list[IndexFile]:
-        # Files with another sha256 can be skipped only if the lock has no other kind of hash.
-        wanted = locked["sha256"] if set(locked) == {"sha256"} else None
-        return fetch_files(self.client, source, canonical_name(package.name), wanted=wanted)
 
     def _choose(
         self,

@@ -159,14 +159,13 @@ class WheelFetcher:
     def __init__(self, wheels: Sequence[WheelFile], sources: Sequence[Source], session: Session) -> None:
         self._wheels = {wheel.sha256: wheel for wheel in wheels}
         self._sources = sources
-        self._store = session.store
-        self._environ = session.environ
+        self._session = session
 
     def path(self, sha256: str) -> Path:
         """Return a verified wheel; raises DependencyError or LostError if it is not available any more."""
         from buildpack.python.files import verified_path
 
-        folder = self._store.folder("wheels")
+        folder = self._session.store.folder("wheels")
         wheel = self._wheels[sha256]
         if path := verified_path(folder, wheel):
             return path
@@ -175,7 +174,7 @@ class WheelFetcher:
         from buildpack.python.fetch import fetch_file
         from buildpack.python.http import Client
 
-        with Client(self._sources, self._environ) as client:
+        with Client(self._sources, self._session.environ) as client:
             return fetch_file(wheel, client, folder)
 
     def read(self, sha256: str, *, layout: VenvLayout) -> WheelContents:

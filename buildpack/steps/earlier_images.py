@@ -94,8 +94,8 @@ class Previous:
 
     def place_of(self, digest: Digest) -> Reference | None:
         """Return the name of the first image that has this layer; None if no image has it."""
-        images = (each for each in self.images if each.image is not None)
-        return next((e.reference for e in images if e.image and digest in {la.digest for la in e.image.layers}), None)
+        layers = ((layer, each.reference) for each in self.images if each.image for layer in each.image.layers)
+        return next((place for layer, place in layers if layer.digest == digest), None)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -31,10 +31,7 @@ class StackCompiler:
 
     def __init__(self, stack: Stack, session: Session, *, sibling: Callable[[], Stack | None] = lambda: None) -> None:
         self.stack = stack
-        self._transport = session.transport
-        self._store = session.store
-        self._environ = session.environ
-        self._machine = session.own_python.machine
+        self._session = session
         self._sibling = sibling
         self._lock = threading.Lock()
         self._compiler: Compiler | None = None
@@ -60,14 +57,14 @@ class StackCompiler:
         python = self.stack.python
         if claimed == python.version and not unsupported(python.version, python.cache_tag):
             return Bytecode(python=python.version)
-        key = f"{self.stack.digest}+{python.version}+{self._machine}+{BYTECODE_FORMAT}"
+        key = f"{self.stack.digest}+{python.version}+{self._session.own_python.machine}+{BYTECODE_FORMAT}"
         # A base known only from an earlier image's annotations is probed: that verifies them before a layer is written.
-        if not self.stack.claimed and self._store.recall("bytecode", key):
+        if not self.stack.claimed and self._session.store.recall("bytecode", key):
             return Bytecode(python=python.version)
         if reason := self._probe():
             # This is not remembered: a full disk, a lack of memory or a missing interpreter may be fixed tomorrow.
             return Bytecode(reason=reason)
-        self._store.remember("bytecode", key, {"reason": ""})
+        self._session.store.remember("bytecode", key, {"reason": ""})
         return Bytecode(python=python.version)
 
     def _probe(self) -> str:
@@ -89,10 +86,10 @@ class StackCompiler:
                     CompilingPython(
                         argv=found.argv, version=python.version, cache_tag=python.cache_tag, environ=found.env
                     ),
-                    folder=self._store.folder("bytecode"),
-                    scratch=self._store.folder("tmp"),
+                    folder=self._session.store.folder("bytecode"),
+                    scratch=self._session.store.folder("tmp"),
                     jobs=os.cpu_count() or 1,
-                    fresh=self._store.ignore_facts,
+                    fresh=self._session.store.ignore_facts,
                 )
             return self._compiler
 
@@ -101,7 +98,11 @@ class StackCompiler:
 
         if self._found is None:
             self._found = start_interpreter(
-                self.stack, self._store, self._environ, sibling=self._sibling, transport=self._transport
+                self.stack,
+                self._session.store,
+                self._session.environ,
+                sibling=self._sibling,
+                transport=self._session.transport,
             )
         return self._found
 
@@ -131,13 +132,13 @@ class StackCompiler:
 
         with self._building:
             if self._builder is None:
-                self._builder = find_builder(self.stack, self._store, self._environ)
+                self._builder = find_builder(self.stack, self._session.store, self._session.environ)
             if self._builder is not None:
                 return self._builder
         found = self.interpreter()
         if isinstance(found, str):
             return None
-        return bring_base(self.stack, found, self._store, choose_user()) if found.own else found
+        return bring_base(self.stack, found, self._session.store, choose_user()) if found.own else found
 
     def interpreter(self) -> Interpreter | str:
         """Return the stack's own Python, or one of exactly its version; else the reason why none runs here."""

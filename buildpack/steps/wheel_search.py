@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,6 @@ from buildpack.steps.wheel_conflicts import (
 if TYPE_CHECKING:
     from buildpack.python.files import LockedFile, Sdist, WheelFile
     from buildpack.python.http import Client
-    from buildpack.python.index import Build
     from buildpack.stacks.stack import Stack
 
 SETUPTOOLS = LockedPackage(
@@ -172,7 +172,7 @@ class WheelSearch:
                 folder=self._wheels,
                 recall=self._store.recall,
                 remember=lambda *fact: facts.append(fact),
-                build=self._builder(client),
+                build=partial(self._build, client=client),
                 resolved=resolved,
             )
             wheels = resolve_wheels(packages, resolver)
@@ -182,32 +182,28 @@ class WheelSearch:
             self._store.remember(*fact)
         return sorted(map(self._with_facts, wheels), key=lambda wheel: wheel.name)
 
-    def _builder(self, client: Client) -> Build:
-        """Return the function that builds a wheel if no index has one."""
+    def _build(self, package: LockedPackage, sdist: Sdist | None, *, client: Client) -> WheelFile:
+        """Build a wheel that no index has."""
+        from buildpack.python.sdist import Workbench, build_wheel
 
-        def build(package: LockedPackage, sdist: Sdist | None) -> WheelFile:
-            from buildpack.python.sdist import Workbench, build_wheel
-
-            bench = Workbench(
-                target=self._to.target,
-                python=self._python,
-                client=client,
-                folder=self._wheels,
-                app=self._folder,
-                environ=self._session.environ,
-                place=self._to.place,
-                settings=self._to.settings,
-                recall=self._store.recall,
-                remember=self._store.remember,
-            )
-            wheel = build_wheel(package, sdist, bench=bench)
-            if wheel.url:
-                return wheel
-            if package.path:
-                return replace(wheel, required="")  # an earlier image is never trusted for it
-            return replace(wheel, origin=origin_of(package, sdist, self._to.settings.key))
-
-        return build
+        bench = Workbench(
+            target=self._to.target,
+            python=self._python,
+            client=client,
+            folder=self._wheels,
+            app=self._folder,
+            environ=self._session.environ,
+            place=self._to.place,
+            settings=self._to.settings,
+            recall=self._store.recall,
+            remember=self._store.remember,
+        )
+        wheel = build_wheel(package, sdist, bench=bench)
+        if wheel.url:
+            return wheel
+        if package.path:
+            return replace(wheel, required="")  # an earlier image is never trusted for it
+        return replace(wheel, origin=origin_of(package, sdist, self._to.settings.key))
 
     def _python(self, package: LockedPackage) -> tuple[str, ...]:
         """Return the command of an interpreter that builds for the target; raises DependencyError without one."""
