@@ -87,6 +87,7 @@ class Lease:
 
 def use(path: Path, root: Path) -> os.stat_result | None:
     """Use a file or folder of the store at `root`; None if it is missing. The process holds a lease already."""
+    found: os.stat_result | None = None
     try:
         found = path.stat()
         if found.st_mtime > time.time() - GRACE:
