@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, BinaryIO, NoReturn, Self
 
 from buildpack.errors import LostError
 from buildpack.errors import oci as errors
@@ -82,6 +82,11 @@ class BlobWriter:
         except OSError as error:
             raise errors.store_failed(self._root, error) from error
         return len(piece)
+
+    def reopen(self) -> BinaryIO:
+        """Return a file with the bytes that were written."""
+        assert self._path is not None, "a blob is read before it is committed"
+        return self._path.open("rb")
 
     def commit(self, digest: Digest) -> None:
         """Move the blob into the store under the digest of its bytes.

@@ -24,7 +24,7 @@ _CHANCE = 3
 """If more packages than this are unknown, and none is known, the index's address is wrong, not the packages."""
 
 
-def resolve_wheels(packages: Sequence[LockedPackage], resolver: Resolver, *, jobs: int = _JOBS) -> list[WheelFile]:
+def resolve_wheels(packages: Sequence[LockedPackage], resolver: Resolver) -> list[WheelFile]:
     """Find the wheel of each package, in the packages' order. Raises DependencyError, or Problems of several packages.
 
     Packages are built only after the files of all others are found: a build takes long and may be in vain.
@@ -33,7 +33,7 @@ def resolve_wheels(packages: Sequence[LockedPackage], resolver: Resolver, *, job
     unknown = [package for package, wheel in zip(packages, recalled, strict=True) if wheel is None]
     if not unknown:
         return [wheel for wheel in recalled if wheel is not None]
-    with _pool(jobs, unknown) as pool:
+    with _pool(unknown) as pool:
         made = iter(_at_once(pool, resolver.make, _find_all(pool, unknown, resolver)))
     return [wheel or next(made) for wheel in recalled]
 
@@ -45,15 +45,15 @@ def look_up(packages: Sequence[LockedPackage], resolver: Resolver) -> None:
     """
     unknown = [package for package in packages if resolver.recalled(package) is None]
     if unknown:
-        with _pool(_JOBS, unknown) as pool:
+        with _pool(unknown) as pool:
             _find_all(pool, unknown, resolver)
 
 
 @contextmanager
-def _pool(jobs: int, packages: Sequence[LockedPackage]) -> Iterator[Executor]:
+def _pool(packages: Sequence[LockedPackage]) -> Iterator[Executor]:
     from concurrent.futures import ThreadPoolExecutor
 
-    pool = ThreadPoolExecutor(min(jobs, len(packages)), thread_name_prefix="resolve")
+    pool = ThreadPoolExecutor(min(_JOBS, len(packages)), thread_name_prefix="resolve")
     try:
         yield pool
     finally:

@@ -215,8 +215,9 @@ class Client:
         for _ in range(REDIRECTS):
             try:
                 login = self._login(url, shown, source)
+                sent = {**headers, **({"Authorization": login.header} if login else {})}
                 response = session.request(
-                    method, url, headers=dict(headers), auth=_basic(login) if login else None,
+                    method, url, headers=sent,
                     proxies=self._proxies(url), timeout=self._timeout, allow_redirects=False, stream=True,
                 )  # fmt: skip
                 target = session.get_redirect_target(response)
@@ -299,16 +300,6 @@ class Client:
 def promised_size(response: requests.Response) -> int | None:
     """Return the size in bytes of a body as it is sent; None if the server does not give a valid one."""
     return parse_integer(response.headers.get("Content-Length", ""))
-
-
-def _basic(login: Login) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    """Make a requests hook that sends a login."""
-
-    def authorise(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = login.header
-        return request
-
-    return authorise
 
 
 def _no_cookies(jar: Any) -> Any:

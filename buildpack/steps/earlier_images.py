@@ -24,8 +24,7 @@ from buildpack.plan import PlannedLayer
 from buildpack.steps.reuse import NOTHING, Claims, find_host_layers, find_layers, parse_claims
 
 if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
-
+    from buildpack.oci.blobs import BlobWriter
     from buildpack.oci.transport import Transport
     from buildpack.stacks.stack import Facts, Stack
 
@@ -194,7 +193,6 @@ class Lookup:
 
 
 _AT_ONCE = 4
-_PIECE = 1 << 18
 
 
 def pull_layers(layers: Iterable[tuple[Layer, Reference]], store: Store, transport: Transport) -> dict[str, str]:
@@ -214,9 +212,8 @@ def pull_layers(layers: Iterable[tuple[Layer, Reference]], store: Store, transpo
         layer, place = each
         try:
             with store.blob() as blob:
-                unpacked = _Unpacked(blob)
-                Registry(place, transport).fetch_blob(layer.digest, layer.size, unpacked)
-                if unpacked.digest != layer.diff_id:
+                Registry(place, transport).fetch_blob(layer.digest, layer.size, blob)
+                if _unpacked_digest(blob) != layer.diff_id:
                     return errors.other_content(str(place))
                 blob.commit(layer.digest)
         except StackError as error:
@@ -228,36 +225,15 @@ def pull_layers(layers: Iterable[tuple[Layer, Reference]], store: Store, transpo
         return {str(digest): reason for digest, reason in zip(wanted, reasons, strict=True) if reason}
 
 
-class _Unpacked:
-    """Passes a layer's bytes on, and hashes the unpacked bytes of its gzip members."""
+def _unpacked_digest(blob: BlobWriter) -> Digest | None:
+    """Return the digest of a layer's tar; None if the bytes are not gzip."""
+    from buildpack.oci.compression import gunzip
 
-    def __init__(self, out: SupportsWrite[bytes]) -> None:
-        self._out = out
-        self._hash = hashlib.sha256()
-        self._member = zlib.decompressobj(31)
-        self._rest = b""
-        self._broken = False
-
-    def write(self, data: bytes, /) -> None:
-        self._out.write(data)
-        try:
-            while not self._broken and self._feed(data):
-                data = self._rest
-        except zlib.error:
-            self._broken = True
-
-    def _feed(self, data: bytes) -> bool:
-        """Unpack a piece; return True if the bytes so far hold more."""
-        piece = self._member.decompress(data, _PIECE)
-        self._hash.update(piece)
-        if self._member.eof:
-            self._rest = self._member.unused_data
-            self._member = zlib.decompressobj(31)
-            return bool(self._rest)
-        self._rest = self._member.unconsumed_tail
-        return bool(self._rest) or len(piece) == _PIECE
-
-    @property
-    def digest(self) -> Digest | None:
-        """The tar's digest; None if the bytes are not gzip."""
-        return None if self._broken else Digest(self._hash.hexdigest())
+    unpacked = hashlib.sha256()
+    try:
+        with blob.reopen() as packed:
+            for piece in gunzip(packed):
+                unpacked.update(piece)
+    except (EOFError, zlib.error):
+        return None
+    return Digest(unpacked.hexdigest())

@@ -66,7 +66,6 @@ def resolve(
     memory: Memory | None = None,
     sources: list[Source] | None = None,
     environ: dict[str, str] | None = None,
-    jobs: int = 12,
     **options: Any,
 ) -> list[WheelFile]:
     indexes = index if isinstance(index, list) else [index]
@@ -81,7 +80,7 @@ def resolve(
             remember=memory.remember,
             **options,
         )
-        return resolve_wheels(packages, resolver, jobs=jobs)
+        return resolve_wheels(packages, resolver)
 
 
 def failing(*args: Any, **options: Any) -> BuildpackError:
@@ -120,7 +119,7 @@ def test_wheels_come_in_the_packages_order_and_are_reported_as_they_are_found(in
     packages = [locked(f"p-{number}", *add(index, f"p-{number}", "py3-none-any")) for number in range(30)]
     told: list[str] = []
 
-    wheels = resolve(index, packages, tmp_path, resolved=lambda wheel: told.append(wheel.name), jobs=8)
+    wheels = resolve(index, packages, tmp_path, resolved=lambda wheel: told.append(wheel.name))
 
     assert [wheel.name for wheel in wheels] == [package.name for package in packages]
     assert sorted(told) == sorted(package.name for package in packages)
@@ -449,7 +448,7 @@ def test_a_dead_index_is_reported_once_and_soon(tmp_path: Path) -> None:
     source = Source(name="dead", url="http://127.0.0.1:1/simple")
 
     with Client([source], {}, sleep=slept.append) as client, pytest.raises(DependencyError, match="cannot be reached"):
-        resolve_wheels(packages, Resolver(target=TARGET, client=client, folder=tmp_path), jobs=4)
+        resolve_wheels(packages, Resolver(target=TARGET, client=client, folder=tmp_path))
 
     assert len(slept) <= 4 * (ATTEMPTS - 1), "only what was begun at the first failure"
 
