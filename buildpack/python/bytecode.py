@@ -123,7 +123,10 @@ class Compiler:
         elif self._reason:
             compilation.set_exception(CompileError(self._reason))
         else:
-            self._enqueue(_Wheel(pack=pack, paths=paths, compilation=compilation), sources)
+            try:
+                self._enqueue(_Wheel(pack=pack, paths=paths, compilation=compilation), sources)
+            except OSError as error:
+                compilation.set_exception(CompileError(str(error)))
         return compilation
 
     def close(self, *, wait: bool = True) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -59,11 +60,14 @@ def test_the_disk_is_full(tmp_path, size):
         disk, size, "sh", "-c", '"$@"; code=$?; find "$DEPLOY_HOME" -name "*.part"; exit $code', "sh", *BUILD
     )
     assert (done.returncode, done.stdout) == (70, "")
-    assert done.stderr == (
-        "error: the disk is full\n\n"
-        f"Writing to the store at {disk}/store failed: No space left on device.\n\n"
-        "hint: free some space, or set DEPLOY_HOME to a folder on a disk with space, and build again.\n"
-    )
+    what, why, hint = done.stderr.removesuffix("\n").split("\n\n")
+    assert (what, hint) == ("error: the disk is full", FREE_SPACE)
+    # Threads share the disk, and one of them is the first to find it full.
+    assert re.match(rf"Writing to the store at {disk}/store failed: |Compiling byte code failed: OSError: ", why), why
+    assert "No space left on device" in why
+
+
+FREE_SPACE = "hint: free some space, or set DEPLOY_HOME to a folder on a disk with space, and build again."
 
 
 def test_the_disk_is_full_while_byte_code_is_compiled(tmp_path):
@@ -74,7 +78,7 @@ def test_the_disk_is_full_while_byte_code_is_compiled(tmp_path):
     assert what == "error: the disk is full"
     assert why.startswith("Compiling byte code failed: ")
     assert why.endswith(" (OSError: [Errno 28] No space left on device).")
-    assert hint == "hint: free some space, or set DEPLOY_HOME to a folder on a disk with space, and build again."
+    assert hint == FREE_SPACE
 
 
 def test_standard_output_is_full(home):
