@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -209,6 +210,8 @@ def test_in_one_container(home, expected, engine):
         assert container.wait() == expected["code"]
     finally:
         subprocess.run(["docker", "rm", "-f", name], capture_output=True, check=False)
+        container.wait()
+        sys.stdout.write(container.out + container.err)  # pytest shows it if the test fails
     assert steady(container.said("web.1")) == expected["web"]
     assert steady(container.said("worker.1")) == expected["worker"]
     done = subprocess.run(["docker", "run", "--rm", TAG, "release"], capture_output=True, text=True, check=False)
