@@ -228,8 +228,9 @@ class TestNoByteCode:
     def test_the_folder_cannot_be_written(self, tmp_path: Path, compiler: MakeCompiler) -> None:
         (tmp_path / "packs").mkdir()
         (tmp_path / "packs" / "x").write_bytes(b"")
-        with pytest.raises(FileExistsError):
-            compiler(folder=tmp_path / "packs" / "x").submit("w", sources(a=""))
+        with compiler(folder=tmp_path / "packs" / "x") as started:
+            reason = failure(started.submit("w", sources(a="")))
+        assert reason == f"[Errno 17] File exists: '{tmp_path}/packs/x'"
 
     def test_probe_starts_the_interpreter_before_anything_is_compiled(
         self, tmp_path: Path, compiler: MakeCompiler
