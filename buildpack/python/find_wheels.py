@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 B = TypeVar("B")
 
-_JOBS = 12
+JOBS = 12
+"""Packages that are looked up at a time."""
 _CHANCE = 3
 """If more packages than this are unknown, and none is known, the index's address is wrong, not the packages."""
 
@@ -53,7 +54,7 @@ def look_up(packages: Sequence[LockedPackage], resolver: Resolver) -> None:
 def _pool(packages: Sequence[LockedPackage]) -> Iterator[Executor]:
     from concurrent.futures import ThreadPoolExecutor
 
-    pool = ThreadPoolExecutor(min(_JOBS, len(packages)), thread_name_prefix="resolve")
+    pool = ThreadPoolExecutor(min(JOBS, len(packages)), thread_name_prefix="resolve")
     try:
         yield pool
     finally:

@@ -16,7 +16,7 @@ from buildpack.app.lockfile import LockedPackage
 from buildpack.errors import BuildpackError, DependencyError, Problems
 from buildpack.python.fetch import fetch_file
 from buildpack.python.files import Sdist, WheelFile
-from buildpack.python.find_wheels import resolve_wheels
+from buildpack.python.find_wheels import JOBS, resolve_wheels
 from buildpack.python.http import ATTEMPTS, Client
 from buildpack.python.index import Resolver
 from buildpack.python.target import Target
@@ -450,7 +450,7 @@ def test_a_dead_index_is_reported_once_and_soon(tmp_path: Path) -> None:
     with Client([source], {}, sleep=slept.append) as client, pytest.raises(DependencyError, match="cannot be reached"):
         resolve_wheels(packages, Resolver(target=TARGET, client=client, folder=tmp_path))
 
-    assert len(slept) <= 4 * (ATTEMPTS - 1), "only what was begun at the first failure"
+    assert len(slept) <= JOBS * (ATTEMPTS - 1), "only what was begun at the first failure"
 
 
 # Private indexes
