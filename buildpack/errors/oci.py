@@ -7,6 +7,8 @@ from pathlib import Path
 
 from buildpack.errors import AppError, BuildpackError, LostError, MachineError, sentence
 
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of the operating system if a disk has no room, or this user's part of it."""
 _ELSEWHERE = "set DEPLOY_HOME to a folder {what}, and build again."
 
 
@@ -81,7 +83,7 @@ def wrong_compressor(found: str, wanted: str) -> MachineError:
 
 
 def store_failed(root: Path, error: OSError) -> MachineError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if error.errno in DISK_FULL:
         return MachineError(
             "the disk is full",
             why=f"Writing to the store at {root} failed: {error.strerror}.",

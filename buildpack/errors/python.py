@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from buildpack.errors import AppError, DependencyError, MachineError, listed, pinned
+from buildpack.errors import AppError, DependencyError, listed, pinned
 
 _SYSTEMS = {"win32": "Windows", "darwin": "macOS"}
 _LOCK_AGAIN = "run `deploy lock`, commit Pipfile.lock, and build again."
@@ -268,14 +268,6 @@ def not_served(filename: str, url: str, status: int, *, listed: bool = True) -> 
         hint="build again later; if that does not help, run `deploy lock`, commit Pipfile.lock, and build again."
         if listed
         else "build again later; if that does not help, name another address in Pipfile, and run `deploy lock`.",
-    )
-
-
-def unwritable(path: str, reason: str) -> MachineError:
-    return MachineError(
-        "a download cannot be stored",
-        why=f"{path}: {reason}.",
-        hint="free some space there, or set DEPLOY_HOME to another folder.",
     )
 
 

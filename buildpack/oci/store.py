@@ -33,7 +33,7 @@ from buildpack.oci.digest import Digest, sha256
 from buildpack.oci.image import Image, Layer, Platform
 from buildpack.oci.index import LAYOUT, describe, digest_of, name_of, read_image, read_index, render_index
 from buildpack.oci.lease import Lease, lock_file
-from buildpack.system.temporary import create_temporary, make_folder, sweep
+from buildpack.system.temporary import create_temporary, make_folder, sweep, temporary_folder
 
 if TYPE_CHECKING:
     from buildpack.oci.index import ImageIndex
@@ -142,6 +142,20 @@ class Store:
             descriptor, path = create_temporary(self._temporary)
             path.unlink()
         return os.fdopen(descriptor, "w+b", buffering=1 << 20)
+
+    @contextmanager
+    def temporary_folder(self) -> Iterator[Path]:
+        """Make a folder on the store's file system, and remove it at the end of the block.
+
+        Raises MachineError if the disk is full, also for a file that the block writes.
+        """
+        try:
+            with temporary_folder(self.folder("tmp")) as path:
+                yield path
+        except OSError as error:
+            if error.errno not in errors.DISK_FULL:
+                raise
+            raise errors.store_failed(self.root, error) from error
 
     def write(self, content: bytes) -> Digest:
         """Put a small blob into the store, unless it is there."""

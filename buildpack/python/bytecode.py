@@ -123,10 +123,7 @@ class Compiler:
         elif self._reason:
             compilation.set_exception(CompileError(self._reason))
         else:
-            try:
-                self._enqueue(_Wheel(pack=pack, paths=paths, compilation=compilation), sources)
-            except OSError as error:
-                compilation.set_exception(CompileError(str(error)))
+            self._enqueue(_Wheel(pack=pack, paths=paths, compilation=compilation), sources)
         return compilation
 
     def close(self, *, wait: bool = True) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from buildpack.app.textfile import parse_toml, read_text
 from buildpack.bounded import parse_version
 from buildpack.errors import wheels as errors
-from buildpack.errors.python import unwritable
+from buildpack.errors.oci import store_failed
 from buildpack.python.files import WheelFile, store_file
 from buildpack.python.venv import write_wheel
 
@@ -54,7 +54,7 @@ def link_app(package: LockedPackage, *, app: Path, place: str, folder: Path) -> 
     try:
         sha256, size = store_file(io.BytesIO(content), filename, folder)
     except OSError as error:
-        raise unwritable(str(folder), error.strerror or "it cannot be written") from None
+        raise store_failed(folder.parent, error) from None
     return WheelFile(name=package.name, version=version, filename=filename, sha256=sha256, size=size)
 
 

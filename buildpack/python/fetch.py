@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self, TypeVar
 
 from buildpack.errors import python as errors
+from buildpack.errors.oci import store_failed
 from buildpack.python.files import LockedFile, verified_path
 from buildpack.python.http import Client, CutError, DeniedError, NotFoundError, promised_size
 from buildpack.system.temporary import create_temporary, make_folder
@@ -224,7 +225,7 @@ def _write(out: IO[bytes], chunk: bytes) -> None:
     try:
         out.write(chunk)
     except OSError as error:
-        raise errors.unwritable(str(out.name), error.strerror or "it cannot be written") from None
+        raise store_failed(Path(out.name).parent.parent, error) from None
 
 
 @contextmanager
@@ -234,7 +235,7 @@ def _partial(folder: Path) -> Iterator[IO[bytes]]:
         make_folder(folder)
         descriptor, path = create_temporary(folder)
     except OSError as error:
-        raise errors.unwritable(str(folder), error.strerror or "it cannot be written") from None
+        raise store_failed(folder.parent, error) from None
     try:
         with open(path, "wb", opener=lambda _path, _flags: descriptor) as out:
             yield out
@@ -249,7 +250,7 @@ def _keep(out: IO[bytes], folder: Path, sha256: str, filename: str) -> Path:
         make_folder(place.parent)
         Path(out.name).replace(place)
     except OSError as error:
-        raise errors.unwritable(str(place), error.strerror or "it cannot be written") from None
+        raise store_failed(folder.parent, error) from None
     return place
 
 

@@ -27,7 +27,6 @@ from buildpack.stacks.find_python import (
 )
 from buildpack.stacks.platforms import native_platform
 from buildpack.stacks.stack import Facts, Stack, StackPython, StackRequest
-from buildpack.system.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from buildpack.stacks.host_files import HostFiles
@@ -167,7 +166,7 @@ def _gather(
         raise errors.static_host_python(str(python.executable))
     folders = build_folders(python)
     upper, lower = HostFiles(prefixes=folders), HostFiles()
-    with temporary_folder(store.folder("tmp")) as scratch, ExitStack() as running:
+    with store.temporary_folder() as scratch, ExitStack() as running:
         sources = gather_python(upper, python, folders)
 
         def compile_library() -> ByteCode:

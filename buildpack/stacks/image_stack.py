@@ -18,7 +18,6 @@ from buildpack.oci.store import Store
 from buildpack.stacks.facts import FACTS_FORMAT, read_facts
 from buildpack.stacks.platforms import platform_of
 from buildpack.stacks.stack import Facts, Stack
-from buildpack.system.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from buildpack.oci.layout import DiskImages
@@ -114,7 +113,7 @@ def unpacked(digest: Digest, layers: Sequence[Layer], store: Store, *, stack: st
         known = store.recall(_UNPACKED, digest.hex)
         if known and known == hash_tree(place):
             return place
-    with temporary_folder(store.folder("tmp")) as scratch:
+    with store.temporary_folder() as scratch:
         tree = Tree(scratch, stack)
         for layer in layers:
             with store.open(layer.digest) as blob:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from buildpack.errors import build as errors
+from buildpack.errors.oci import store_failed
 from buildpack.oci.entry import Entry
 from buildpack.plan import Bytecode
 from buildpack.session import Session
@@ -107,13 +108,19 @@ class StackCompiler:
         return self._found
 
     def submit(self, wheel: str, sources: Sequence[Entry]) -> Compilation | str:
-        """Begin to compile a wheel's modules, once; `wheel` is its SHA-256. Without an interpreter return why."""
+        """Begin to compile a wheel's modules, once; `wheel` is its SHA-256. Without an interpreter return why.
+
+        Raises MachineError if the store cannot be written.
+        """
         compiler = self._start()
         if isinstance(compiler, str):
             return compiler
         with self._lock:
             if wheel not in self._submitted:
-                self._submitted[wheel] = compiler.submit(wheel, sources)
+                try:
+                    self._submitted[wheel] = compiler.submit(wheel, sources)
+                except OSError as error:
+                    raise store_failed(self._session.store.root, error) from error
             return self._submitted[wheel]
 
     def entries(self, wheel: str, sources: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildpack.errors import AppError, MachineError, UsageError
+from buildpack.errors.oci import DISK_FULL
 
 
 def no_current_folder() -> MachineError:
@@ -23,7 +24,7 @@ def machine_failed(error: OSError | MemoryError) -> MachineError | None:
     number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
     where = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
     said = f"The operating system says: {os.strerror(number or 0)}."
-    if number in {errno.ENOSPC, errno.EDQUOT}:
+    if number in DISK_FULL:
         return MachineError(
             f"the disk is full{':' if where else ''}{where}",
             why="No incomplete file was left under its final name.",

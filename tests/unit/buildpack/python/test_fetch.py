@@ -478,9 +478,9 @@ def test_a_folder_that_cannot_be_written(index: Index, tmp_path: Path) -> None:
 
     assert error.value.exit_code == 70
     assert str(error.value) == (
-        "a download cannot be stored\n\n"
+        f"the store at {tmp_path}/file cannot be written\n\n"
         f"{tmp_path}/file/wheels: Not a directory.\n\n"
-        "hint: free some space there, or set DEPLOY_HOME to another folder."
+        "hint: set DEPLOY_HOME to a folder on a local disk, and build again."
     )
 
 
