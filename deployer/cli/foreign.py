@@ -50,7 +50,7 @@ _FOR_COMMANDS = {
         "stop the running command with Ctrl-C and start it again; `--restart` does so for ended processes."
     ),
     "rmi": "`deploy cache prune --all` removes images from the store.",
-    "run:detached": "`deploy run` stays in the foreground; there is no detached mode yet.",
+    "run:detached": "`deploy run` cannot run in the background yet: keep its terminal open.",
     "save": "`deploy build --to archive:FILE` writes the image into a file.",
     "scale ps:scale": "name how many processes of each type to start: `deploy run web=2 worker=1`.",
     "serve start": "`deploy local` runs the Procfile's processes on this machine.",
@@ -69,7 +69,7 @@ _FOR_OPTIONS = {
     "--app -a": "name the app's folder as it is, without an option.",
     "--build-arg": "`--build-env NAME=value` sets a variable for hooks.",
     "--config": "settings are in deploy.toml in the app's folder.",
-    "--detach -d": "there is no detached mode yet: deploy stays in the foreground.",
+    "--detach -d": "leave it out: `deploy run` cannot run in the background yet.",
     "--file -f --procfile": "the Procfile is read from the app's folder; name the folder as it is, without an option.",
     "--interactive -it --tty": "a command after `--` gets this terminal.",
     "--name": "name the image with `-t`, or the app with `name` in deploy.toml.",

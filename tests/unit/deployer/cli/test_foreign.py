@@ -26,13 +26,13 @@ from deployer.cli.hints import read_call
         (["clean"], "`deploy cache prune` frees disk space."),
         (["prune"], "`deploy cache prune` frees disk space."),
         (["rollback"], "deploy keeps no releases yet: name each image with `-t`, and run an earlier one by that name."),
-        (["run:detached"], "`deploy run` stays in the foreground; there is no detached mode yet."),
+        (["run:detached"], "`deploy run` cannot run in the background yet: keep its terminal open."),
         (["push:origin"], "did you mean `deploy push`?"),
         (["quux"], "`deploy --help` lists the commands."),
         (["build", "--file", "x"], "the Procfile is read from the app's folder; name the folder as it is"),
         (["build", "--quite"], "did you mean --quiet?"),
         (["build", "--exhaustive"], "`deploy build --help` shows the usage."),
-        (["run", "--detach"], "there is no detached mode yet: deploy stays in the foreground."),
+        (["run", "--detach"], "leave it out: `deploy run` cannot run in the background yet."),
     ],
 )  # fmt: skip
 def test_a_word_of_another_tool_is_answered_with_what_deploy_has(arguments, hint, capsys):
