@@ -87,7 +87,7 @@ def write_procfile(folder: Path, lines: int) -> dict[str, str]:
 def measure(argv: list[str], folder: Path, lines: int) -> tuple[float, float]:
     """Run one runner until the last line; returns seconds and megabytes.
 
-    Raises RuntimeError where a line is lost, torn or doubled.
+    Raises RuntimeError if a line is lost, torn or doubled.
     """
     env = {**os.environ, "PYTHONPATH": str(HOUSE), "NO_COLOR": "1"}
     began = time.perf_counter()

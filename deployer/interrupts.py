@@ -156,7 +156,7 @@ def _watch(watched_pid: int, reader: int, writer: int, grace: float) -> None:
 
 @contextmanager
 def ending_promptly() -> Iterator[None]:
-    """End the process at most `GRACE` seconds after INT, TERM or HUP, also where a thread waits for the network.
+    """End the process at most `GRACE` seconds after INT, TERM or HUP, also if a thread waits for the network.
 
     A second signal ends it at once. Signals that are ignored stay so, and outside the main thread nothing changes.
     """

@@ -200,7 +200,7 @@ def module_of(path: str) -> str:
 
 
 def parse_module(source: bytes) -> ast.Module:
-    """Parse a module; raises SyntaxError, also where `ast.parse` raises another error."""
+    """Parse a module; raises SyntaxError, also if `ast.parse` raises another error."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape is for the app's author to see, not for a build

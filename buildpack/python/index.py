@@ -258,7 +258,7 @@ def nearest_wheel(package: LockedPackage, client: Client, target: Target) -> str
 
 
 def locked_hashes(package: LockedPackage) -> dict[str, frozenset[str]]:
-    """Group a package's hashes by algorithm. Raises DependencyError where none is strong (as pip does)."""
+    """Group a package's hashes by algorithm. Raises DependencyError if none is strong (as pip does)."""
     grouped: dict[str, set[str]] = {}
     for text in package.hashes:
         algorithm, _, value = text.partition(":")

@@ -111,12 +111,12 @@ def _code(text: str) -> str:
 
 
 def write_summary(text: str, environ: Mapping[str, str]) -> None:
-    """Append Markdown to GITHUB_STEP_SUMMARY, where that is set; raises MachineError."""
+    """Append Markdown to GITHUB_STEP_SUMMARY if that is set; raises MachineError."""
     _append("GITHUB_STEP_SUMMARY", text, environ)
 
 
 def write_outputs(values: Mapping[str, str], environ: Mapping[str, str]) -> None:
-    """Append the outputs to GITHUB_OUTPUT, where that is set; raises MachineError."""
+    """Append the outputs to GITHUB_OUTPUT if that is set; raises MachineError."""
     _append("GITHUB_OUTPUT", render_outputs(values), environ)
 
 

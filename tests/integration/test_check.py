@@ -137,7 +137,7 @@ def test_a_variable_of_the_command_line_decides_what_is_warned_of(tmp_path, home
     assert "have no STATIC_ROOT" in deploy("check", app, home=home).err
     skipped = ("--build-env", "DISABLE_COLLECTSTATIC=1")
     assert "0 warnings" in deploy("check", app, *skipped, home=home).err
-    # The stack is looked for only where nothing was wrong with the app.
+    # The stack is looked for only if nothing was wrong with the app.
     builds = ("build", app, "--strict", "--stack", "oci:/nowhere")
     assert deploy(*builds, home=home).code == 10
     assert deploy(*builds, *skipped, home=home).code == 30

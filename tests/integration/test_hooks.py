@@ -335,7 +335,7 @@ def test_what_deserves_a_word_is_said_each_time(app, home, environ):
     assert tiny.build_here(app, home, environ).warnings == expected
 
 
-def test_hooks_run_again_only_where_something_they_are_given_changed(app, home, environ, tmp_path):
+def test_hooks_run_again_only_if_something_they_are_given_changed(app, home, environ, tmp_path):
     write(app, "post_compile", "#!/bin/sh\npython -c 'import uuid; print(uuid.uuid4())' > number.txt\n")
 
     def number(**options: object) -> bytes:

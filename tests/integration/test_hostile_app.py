@@ -100,7 +100,7 @@ class Churn:
     def _change(self, path: Path) -> None:
         kind = self._chance.randrange(7)
         if kind < 4:
-            # Without waiting for a reader, where it is a pipe.
+            # Without waiting for a reader, if it is a pipe.
             how = os.O_TRUNC if kind < 3 else os.O_APPEND
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | how, 0o644), "wb") as out:
                 out.write(self._chance.randbytes(self._chance.choice((0, 10, 70_000, 300_000))))

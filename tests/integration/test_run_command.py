@@ -1,4 +1,4 @@
-"""`deploy run APP -- CMD`: one command with the terminal itself, or with plain streams where there is none."""
+"""`deploy run APP -- CMD`: one command with the terminal itself, or with plain streams if there is none."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def make_stand_in(variant: str = "extract", architecture: str = "", *, more: tuple[str, ...] = ()) -> Path:
     """Return an OCI layout that holds one image, tagged ``python:3.11-slim``; made once per machine.
 
-    `architecture` is as Debian and OCI name it (``arm64``), this machine's where it is empty; `more` are packages
-    besides the usual ones. Raises RuntimeError where mmdebstrap is not installed or cannot reach its mirror.
+    `architecture` is as Debian and OCI name it (``arm64``), this machine's if it is empty; `more` are packages
+    besides the usual ones. Raises RuntimeError if mmdebstrap is not installed or cannot reach its mirror.
     """
     packages = (*PACKAGES, *more)
     recipe = json.dumps([1, variant, packages, SUITE, *([architecture] if architecture else [])])

@@ -37,6 +37,7 @@ PATTERNS = {
     r"\b(stands?|stood|standing)\b(?! for\b|-)": "is",
     r"\b(None|False|True|nothing|empty|else|and|or|but|except) where\b": "if",
     r"(?:^|[.:;] )Where (?![^.]*\?)": "if",
+    r"\b([Rr]aises \w+|also) where\b": "if",
     r"(?:^|\. )(What|Which|Whether|Whose|Who|Word|Words) (?![^.]*\?)": "say what it does or is; the subject first",
     r"\bone (could|can|may|might|would|has|does|wants)\b": "name the actor",
     r"\b(speaks?|spoken|spoke) (for|of)\b": "describes",

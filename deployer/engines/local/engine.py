@@ -272,7 +272,7 @@ def _require_startable(processes: Sequence[Process]) -> None:
 def development_command(app: App, *, python: str, port: str) -> list[str]:
     """Return the server with reloader and debugger that fits the app, on 127.0.0.1 alone.
 
-    Raises AppError where no app object was found, or no server for it is locked.
+    Raises AppError if no app object was found, or no server for it is locked.
     """
     locked = {package.name for package in (*app.lock.packages, *app.lock.develop)}
     if "django" in locked and os.path.isfile(app.folder / "manage.py"):
